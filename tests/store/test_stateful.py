@@ -15,8 +15,9 @@ import queue
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 import psycopg
@@ -37,13 +38,15 @@ from hypothesis.stateful import (
 
 from taskflow.model import lifecycle
 from taskflow.model.audit import Action, NewEntry
-from taskflow.model.errors import IllegalMove, LeaseLost, ScheduleOverlap
+from taskflow.model.errors import IllegalMove, LeaseLost, NotUnique, ScheduleOverlap
 from taskflow.model.lifecycle import Move
+from taskflow.model.options import TaskOptions
 from taskflow.model.order_keys import OnFailure
 from taskflow.model.outcome import ErrorType
 from taskflow.model.queues import RecentCounts
 from taskflow.model.schedule import Overlap, ScheduleDefinition, Timing
 from taskflow.model.task import AttemptStatus, NewTask, Task, TaskStatus
+from taskflow.model.uniqueness import ALWAYS_UNIQUE, Debounce, Existing, OnConflict, Unique
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Release, Retry, Settlement
 from taskflow.store.base.store import TaskStore
@@ -52,7 +55,7 @@ from taskflow.store.postgres.store import PostgresStore, open_postgres
 from tests.store.audit_contract import ADA
 
 LATER_SECONDS = 3600.0
-EXAMPLES, LONG_EXAMPLES = 60, 2000
+EXAMPLES, LONG_EXAMPLES = 90, 2000
 QUEUES = ("default", "mail", "Z")
 OVERLAPS = (Overlap.SKIP, Overlap.CANCEL_PREVIOUS)
 KEY = "a"
@@ -131,8 +134,15 @@ async def _made(make):
 async def _answer(store: TaskStore, verb: str, arguments: dict[str, object]) -> object:
     try:
         return await operator.attrgetter(verb)(store)(**arguments)
-    except (IllegalMove, LeaseLost, ScheduleOverlap) as error:
+    except (IllegalMove, LeaseLost, NotUnique, ScheduleOverlap) as error:
         return type(error)
+
+
+class Key(NamedTuple):
+    """A unique or debounce key of the default queue."""
+
+    name: str
+    is_debounce: bool = False
 
 
 @dataclass
@@ -155,6 +165,10 @@ class Known:
     order_key: str | None = None
     on_failure: OnFailure | None = None
     is_waiting: bool = False  # for its turn
+    key: Key | None = None
+    statuses: tuple[TaskStatus, ...] = ()
+    has_started: bool = False
+    debounced: int = 0
     hold: tuple[int, int] | None = None  # which claim, of which node
     attempts: list[tuple[int, str]] = field(default_factory=list)
     ends: list[TaskStatus] = field(default_factory=list)
@@ -174,6 +188,14 @@ class Known:
     @property
     def is_started(self) -> bool:
         return self.is_in_line and not self.status.is_final and not self.is_waiting
+
+    @property
+    def has_key(self) -> bool:
+        """Whether no other task can have its key."""
+        if self.is_deleted or self.key is None:
+            return False
+        is_new = self.status is TaskStatus.PENDING and not self.has_started
+        return is_new if self.key.is_debounce else self.status in self.statuses
 
     def move(self, move: Move) -> None:
         self.status = lifecycle.target_of(self.status, move, holds_key=self.holds_key)
@@ -351,6 +373,78 @@ class Law(RuleBasedStateMachine):
         self.known.append(known)
         return number
 
+    @rule(
+        target=tasks,
+        key=st.sampled_from([Key("a"), Key("b"), Key("a", is_debounce=True)]),
+        on_conflict=st.sampled_from(OnConflict),
+        kept=st.sampled_from([(), (TaskStatus.FAILED,), (TaskStatus.COMPLETED,)]),
+        priority=st.integers(-2, 2),
+        is_due=st.booleans(),
+    )
+    def add_keyed(self, key, on_conflict, kept, priority, is_due):
+        """Another task that has the key is returned, replaced or debounced, or none is stored."""
+        statuses = (*ALWAYS_UNIQUE, *kept)
+        if key.is_debounce:
+            options = TaskOptions(debounce=Debounce(key.name, LATER_SECONDS))
+            delay_seconds, is_due = 0.0, False
+        else:
+            options = TaskOptions(unique=Unique(key.name, statuses, on_conflict))
+            delay_seconds = 0.0 if is_due else LATER_SECONDS
+        new = NewTask(
+            msgspec.Raw(b"2"),
+            priority=priority,
+            delay_seconds=delay_seconds,
+            max_attempts=3,
+            options=options,
+        )
+        found = self.both("add", {"tasks": [new]})
+        holder = self.holder(key)
+        if holder is None:
+            number = len(self.known)
+            self.ids.append(tuple(one.id for [one] in found))
+            task = Known(number, priority, is_due, next(self.turns), QUEUES[0], key=key)
+            task.statuses = statuses
+            self.known.append(task)
+            return number
+        done = self.met(holder, on_conflict)
+        if done is None:
+            assert found == [NotUnique] * 2
+            self.seen.add("rejected")
+            return multiple()
+        self.seen.add(done)
+        assert [[one.existing for one in tasks] for tasks in found] == [[done]] * 2
+        assert self.numbers([[one.id for one in tasks] for tasks in found]) == [{holder.number}] * 2
+        if done is not Existing.RETURNED:
+            holder.priority, holder.is_due, holder.turn = priority, is_due, next(self.turns)
+            holder.expires_at = holder.retention_seconds = None
+            holder.statuses = statuses
+            holder.debounced += done is Existing.DEBOUNCED
+        return multiple()
+
+    def holder(self, key: Key) -> Known | None:
+        return next((task for task in self.known if task.key == key and task.has_key), None)
+
+    @rule(target=tasks, key=st.sampled_from([Key("a"), Key("b")]))
+    def displace(self, key):
+        """Another task gets the unique key of a canceled one, which other steps seldom lead to."""
+        holder = self.holder(key)
+        if holder is None or holder.status.is_final:
+            return multiple()
+        self.cancel(holder.number)
+        number = self.add_keyed(key, OnConflict.REJECT, (), 0, is_due=True)
+        self.retry(holder.number)
+        return number
+
+    def met(self, holder: Known, on_conflict: OnConflict) -> Existing | None:
+        """What a submission does to the task that has its key; nothing if it is rejected."""
+        if holder.key.is_debounce:
+            return Existing.DEBOUNCED
+        if on_conflict is OnConflict.REJECT:
+            return None
+        is_new = holder.status is TaskStatus.PENDING and not holder.has_started
+        is_replaced = on_conflict is OnConflict.REPLACE and is_new
+        return Existing.REPLACED if is_replaced else Existing.RETURNED
+
     @initialize()
     def begin_with_schedules(self):
         for overlap in OVERLAPS:
@@ -480,6 +574,7 @@ class Law(RuleBasedStateMachine):
             made.append(len(self.made_claims))
             self.made_claims.append((task.number, call, in_memory, in_postgres))
             task.attempt += 1
+            task.has_started = True
             task.move(Move.CLAIM)
             task.hold = (made[-1], node)
             assert in_memory.attempt == in_postgres.attempt == task.attempt
@@ -565,6 +660,10 @@ class Law(RuleBasedStateMachine):
 
     @rule(number=tasks)
     def retry(self, number):
+        if self.is_displaced(self.known[number]):
+            assert self.by_id("retry", number, by=ADA) == [NotUnique] * 2
+            self.seen.add("displaced")
+            return
         if self.moved_by_hand("retry", number, self.can_be_retried):
             self.retried([self.known[number]])
 
@@ -573,7 +672,8 @@ class Law(RuleBasedStateMachine):
         # One that starts in its turn and one that starts at once do so in no known order.
         if any(self.known[number].order_key for number in numbers):
             numbers = {number for number in numbers if self.known[number].order_key}
-        self.retried(self.many_moved_by_hand("retry_many", numbers, self.can_be_retried))
+        is_legal = self.retried_together(numbers)
+        self.retried(self.many_moved_by_hand("retry_many", numbers, is_legal))
 
     @rule(number=tasks)
     def delete(self, number):
@@ -594,6 +694,27 @@ class Law(RuleBasedStateMachine):
 
     def can_be_retried(self, task: Known) -> bool:
         return lifecycle.allows(task.status, Move.MANUAL_RETRY)
+
+    def is_displaced(self, task: Known) -> bool:
+        """Whether a task is not retried because another one has its unique key."""
+        if task.is_deleted or task.key is None or task.key.is_debounce:
+            return False
+        others = (one for one in self.known if one is not task and one.key == task.key)
+        return self.can_be_retried(task) and any(one.has_key for one in others)
+
+    def retried_together(self, numbers: set[int]) -> Callable[[Known], bool]:
+        """Which of several tasks are retried: of those with one unique key the oldest."""
+        taken: set[Key] = set()
+        chosen = set()
+        for task in (self.known[number] for number in sorted(numbers)):
+            if task.is_deleted or not self.can_be_retried(task) or self.is_displaced(task):
+                continue
+            if task.key is not None and not task.key.is_debounce:
+                if task.key in taken:
+                    continue
+                taken.add(task.key)
+            chosen.add(task.number)
+        return lambda task: task.number in chosen
 
     def can_be_deleted(self, task: Known) -> bool:
         return task.status.is_final
@@ -645,7 +766,9 @@ class Law(RuleBasedStateMachine):
             task.move(Move.MANUAL_RETRY)
             task.attempt = task.rescues = 0
             task.error_type, task.is_due, task.turn = None, True, next(self.turns)
-            task.expires_at = None
+            task.expires_at, task.has_started = None, False
+            if task.key is not None and task.key.is_debounce:
+                task.key = None
             if task.order_key is not None:
                 task.is_waiting, task.is_due = True, False
 
@@ -735,10 +858,12 @@ class Law(RuleBasedStateMachine):
                     task.rescues,
                     task.error_type,
                 )
-                assert (shown.expires_at, shown.retention_seconds) == (
+                assert (shown.expires_at, shown.retention_seconds, shown.priority) == (
                     task.expires_at,
                     task.retention_seconds,
+                    task.priority,
                 )
+                assert shown.debounced == task.debounced
                 assert (shown.finished_at is not None) == task.status.is_final
                 assert (shown.result is not None) == (task.status is TaskStatus.COMPLETED)
                 self.check_line(task, shown, side)
@@ -791,4 +916,4 @@ def test_both_stores_keep_the_law(stores: Stores, is_long: bool) -> None:
     )
     # The sequences got everywhere, or the test would prove little.
     places = ("expired", "deleted", "audited", "overlap", "promoted", "skipped")
-    assert seen == {*AttemptStatus, *places}
+    assert seen == {*AttemptStatus, *places, *Existing, "rejected", "displaced"}
