@@ -55,7 +55,7 @@ from taskflow.store.postgres.store import PostgresStore, open_postgres
 from tests.store.audit_contract import ADA
 
 LATER_SECONDS = 3600.0
-EXAMPLES, LONG_EXAMPLES = 90, 2000
+EXAMPLES, LONG_EXAMPLES = 75, 2000
 QUEUES = ("default", "mail", "Z")
 OVERLAPS = (Overlap.SKIP, Overlap.CANCEL_PREVIOUS)
 KEY = "a"
@@ -430,9 +430,11 @@ class Law(RuleBasedStateMachine):
         holder = self.holder(key)
         if holder is None or holder.status.is_final:
             return multiple()
-        self.cancel(holder.number)
+        self.cancel(holder.number, is_running=False)
         number = self.add_keyed(key, OnConflict.REJECT, (), 0, is_due=True)
         self.retry(holder.number)
+        for on_conflict in OnConflict:
+            self.add_keyed(key, on_conflict, (), 0, is_due=True)
         return number
 
     def met(self, holder: Known, on_conflict: OnConflict) -> Existing | None:
@@ -500,9 +502,10 @@ class Law(RuleBasedStateMachine):
         if max_rescues:
             self.rescue_all(max_rescues)
 
-    @rule(chosen=claims, max_rescues=st.integers(1, 3))
-    def die_at_work(self, chosen, max_rescues):
+    @rule(chosen=claims, max_rescues=st.integers(1, 3), is_held=st.booleans())
+    def die_at_work(self, chosen, max_rescues, is_held):
         """The node that holds this claim dies, which other steps seldom lead to."""
+        chosen = self.held_or(chosen, is_held)
         hold = self.known[self.made_claims[chosen][0]].hold
         if hold is None or hold[0] != chosen:  # then another one: of all claims few are held
             hold = next((task.hold for task in self.known if task.hold), None)
@@ -605,8 +608,15 @@ class Law(RuleBasedStateMachine):
         assert self.numbers(answers) == [{number} if is_held else set()] * 2
         return task if is_held else None
 
-    @rule(chosen=claims, went_well=st.booleans())
-    def settle(self, chosen, went_well):
+    def held_or(self, chosen: int, is_held: bool) -> int:
+        """A claim that is held, if one is to be chosen: of all claims few are."""
+        held = (task.hold[0] for task in self.known if task.hold)
+        return next(held, chosen) if is_held else chosen
+
+    @rule(chosen=claims, went_well=st.booleans(), is_held=st.booleans())
+    def settle(self, chosen, went_well, is_held):
+        chosen = self.held_or(chosen, is_held)
+
         def ending(claim):
             if went_well:
                 return Settlement(claim.task_id, claim.token, TaskStatus.COMPLETED, result=b"1")
@@ -636,8 +646,10 @@ class Law(RuleBasedStateMachine):
             task.move(Move.RETRY)
             task.is_due, task.turn, task.error_type = is_due, next(self.turns), "dns"
 
-    @rule(chosen=claims, has_started=st.booleans())
-    def release(self, chosen, has_started):
+    @rule(chosen=claims, has_started=st.booleans(), is_held=st.booleans())
+    def release(self, chosen, has_started, is_held):
+        chosen = self.held_or(chosen, is_held)
+
         def give_back(claim):
             return Release(claim.task_id, claim.token, 1.0 if has_started else None)
 
