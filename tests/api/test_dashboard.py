@@ -480,6 +480,19 @@ def test_a_task_that_holds_its_order_key(memory_server):
     assert forms_of(memory_server, path).direct == {f"{path}/retry"}
 
 
+def test_an_order_key_is_copied(memory_server):
+    """The form of a copy has the order key, and what a failure does; and submits them."""
+    body = b'{"payload": "x:", "order_key": "copied", "on_failure": "hold"}'
+    task_id = memory_server.post(body).json["id"]
+    page = memory_server.ask("GET", f"/ui/submit?from={task_id}").body.decode()
+    assert re.search('name="order_key"[^>]* value="copied"', page)
+    assert '<option value="hold" selected>' in page
+    form = b"url=x%3A&order_key=copied&on_failure=hold"
+    answer = memory_server.ask("POST", "/ui/submit", form)
+    copy = memory_server.show(answer.header("location").rpartition("/")[2])
+    assert (copy["order_key"], copy["on_failure"]) == ("copied", "hold")
+
+
 def test_pausing_a_queue_needs_confirmation(memory_server):
     """Resuming a queue and running a schedule need none."""
     assert memory_server.ask("PUT", "/queues/asks", b'{"rate": 5}').status in (200, 201)

@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 import trio
 
@@ -14,6 +15,7 @@ from taskflow.model.filter import TaskFilter
 from taskflow.model.options import TaskOptions
 from taskflow.model.order_keys import OnFailure, WaitReason
 from taskflow.model.outcome import ErrorType
+from taskflow.model.schedule import ScheduleDefinition, Timing
 from taskflow.model.task import Claim, NewTask, Task, TaskStatus
 from taskflow.model.uniqueness import Unique
 from taskflow.store.base.claims import Release, Retry
@@ -322,6 +324,16 @@ class OrderContract(StoreContract):
 
     async def finish_first_of_each(self, store: TaskStore, node: uuid.UUID) -> None:
         await store.settle([completed(claim) for claim in await self.claims(store, node)])
+
+    async def test_tasks_of_a_schedule(self, store, node):
+        """They have the order key of its template."""
+        timing = Timing(every_seconds=3600.0)
+        task = msgspec.Raw(b'{"payload": 1, "order_key": "k"}')
+        definition = ScheduleDefinition(name="s", timing=timing, task=task, template=ordered())
+        await store.schedules.put(definition)
+        for task in [await store.schedules.run_now("s") for _ in range(2)]:
+            assert (task.order_key, task.run_at) == ("k", None)
+            await self.finish(store, node, task)
 
     async def test_beside_unique_keys(self, store, node):
         """In a request with tasks that have unique keys, the others keep their order."""

@@ -32,9 +32,11 @@ _POINTERS: Final[Mapping[str, str]] = {
     "credential": "#/credential",
     "tags": "#/tags",
     "callback_url": "#/callback_url",
+    "order_key": "#/order_key",
+    "on_failure": "#/on_failure",
 }
 _NUMBERS: Final = ("priority", "delay_seconds", "max_attempts")
-_TEXTS: Final = ("queue", "credential", "callback_url")
+_TEXTS: Final = ("queue", "credential", "callback_url", "order_key", "on_failure")
 _CHOICES: Final[Mapping[str, bool]] = {"yes": True, "no": False}
 FIELDS: Final = tuple(_POINTERS)
 _MAX_FIELDS: Final = 50
@@ -132,6 +134,8 @@ def form_of(task: Task) -> dict[str, str]:
         "credential": task.credential,
         "tags": _lines_of(task.tags),
         "callback_url": task.callback_url,
+        "order_key": task.order_key,
+        "on_failure": task.on_failure,
     }
     return {name: str(value) for name, value in values.items() if value is not None}
 
