@@ -115,12 +115,28 @@ def _make_acceptable(case) -> None:
         for part in (body, body.get("task")) if isinstance(body, dict) else ():
             if isinstance(part, dict):
                 part.pop("credential", None)  # it must exist
+                _choose_one_key(part)
     if isinstance(case.body, dict) and case.body.get("egress_proxy"):
         case.body["egress_proxy"] = PROXY
     if case.path == "/credentials/{name}" and isinstance(case.body, dict):
         case.body["hosts"] = BEARER["hosts"]
         if case.body.get("kind") in ("mtls", "oauth2_client_credentials", "oidc", "header"):
             case.body = dict(BEARER)
+
+
+def _choose_one_key(task: dict) -> None:
+    """Keep an order key, or a unique key, or a debounce key, without what excludes it."""
+    given = [name for name in ("order_key", "unique", "debounce") if task.get(name) is not None]
+    for name in given[1:]:
+        del task[name]
+    if given[:1] == ["order_key"]:
+        excluded = ("priority", "delay_seconds", "run_at")
+    else:
+        excluded = ("on_failure", *(("delay_seconds", "run_at") if "debounce" in given[:1] else ()))
+    for name in excluded:
+        task.pop(name, None)
+    if isinstance(unique := task.get("unique"), dict) and unique.get("while"):
+        unique["while"] = ["PENDING", "RUNNING", *unique["while"]]
 
 
 def _make_applicable(patch: dict) -> None:
