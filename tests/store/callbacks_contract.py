@@ -13,6 +13,7 @@ from taskflow.model import callback
 from taskflow.model.callback import CALLBACK_QUEUE, DELAYS_SECONDS, MAX_ATTEMPTS, RETRY_ON
 from taskflow.model.filter import TaskFilter
 from taskflow.model.options import NO_OPTIONS, StoredBackoff, TaskOptions
+from taskflow.model.order_keys import OnFailure
 from taskflow.model.task import IdempotencyKey, NewTask, Task, TaskStatus
 from taskflow.store.base.store import TaskStore
 from tests.store.contract import StoreContract, completed, failed, new_task, released
@@ -112,11 +113,13 @@ class CallbacksContract(StoreContract):
             {"retention_seconds": 12.5, "expires_at": dt.datetime.max.replace(tzinfo=dt.UTC)},
             {"expires_at": dt.datetime(2222, 2, 2, 2, 2, 2, tzinfo=dt.UTC)},
             {"payload": "[" * 500 + "]" * 500},
+            {"order_key": 'a "\\é', "on_failure": OnFailure.HOLD},
         ],
     )
     async def test_the_body_is_the_task_to_the_byte(self, store, node, fields):
         """Numbers, escapes, times and the order of keys equal the response to a GET."""
         [task] = await store.add([told(**fields)])
+        await store.promote()
         claim = await self.claim_one(store, node)
         await store.settle([completed(claim, b'{"b":1e400, "a":"\\u0000"}')])
         ended = await store.get(task.id)
@@ -145,6 +148,14 @@ class CallbacksContract(StoreContract):
         ended = await store.get(task.id)
         request = request_of(await self.callback_of(store, ended))
         assert bytes(request["body"]) == msgspec.json.encode(ended)
+
+    async def test_a_task_that_was_never_due(self, store):
+        """It was canceled before its turn: it has no due time, in the body and in the response."""
+        _, task = await store.add([told(order_key="a", on_failure=OnFailure.CONTINUE)] * 2)
+        canceled = await store.cancel(task.id)
+        request = request_of(await self.callback_of(store, canceled))
+        assert bytes(request["body"]) == msgspec.json.encode(canceled)
+        assert canceled.run_at is None
 
     async def test_how_a_callback_is_run(self, store, node):
         """A callback has its own retries, its parent's trace and retention, and no callback."""
