@@ -33,6 +33,9 @@ class TestById:
         service.wait(first)
         shown = cli_of_each.ok("show", second).out
         assert first in shown
+        [line, _] = cli_of_each.ok("list", "--queue", queue, "--order-key", "a").rows
+        assert line[0] == second
+        assert line[-1].startswith("the task ahead failed and holds the order key")
         reported = cli_of_each.run("skip", NOBODYS, first)
         assert (reported.code, reported.rows) == (4, [[first, "FAILED"]])
         service.wait(second)

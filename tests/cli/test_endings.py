@@ -224,7 +224,8 @@ def test_every_command_has_an_example(path):
 def test_no_option_accepts_a_key():
     """Other users of the machine can see command lines."""
     names = {name for command in ALL.values() for option in command.params for name in option.opts}
-    assert {name for name in names if "key" in name} == {"--idempotency-key", "--order-key"}
+    keys_of_tasks = {"--idempotency-key", "--order-key", "--unique-key", "--debounce-key"}
+    assert {name for name in names if "key" in name} == keys_of_tasks
 
 
 def test_every_remote_command_is_tested():

@@ -231,9 +231,10 @@ class OrderContract(StoreContract):
         [claim] = await self.claims(store, node)
         assert await store.retry_many([first.id]) == {first.id}
         assert await self.claims(store, node) == []
-        shown = await self.shown(store, first)
-        assert shown.waiting_for is not None
-        assert (shown.run_at, shown.waiting_for.task_id) == (None, second.id)
+        for task, ahead in ((first, second), (third, first)):
+            shown = await self.shown(store, task)
+            assert shown.waiting_for is not None
+            assert (shown.run_at, shown.waiting_for.task_id) == (None, ahead.id)
         await store.settle([completed(claim)])
         for task in (first, third):
             await self.finish(store, node, task)

@@ -288,8 +288,8 @@ class Law(RuleBasedStateMachine):
         assert (shown.waiting_for is not None) == task.is_waiting
         if shown.waiting_for is not None:
             line = self.line()
-            started = [other for other in line if other.is_started]
-            ahead = line[: line.index(task)][-1:] or started
+            before = [other for other in line[: line.index(task)] if not other.is_started]
+            ahead = before[-1:] or [other for other in line if other.is_started]
             assert shown.run_at is None
             assert shown.waiting_for.task_id == self.ids[ahead[0].number][side]
 

@@ -23,7 +23,9 @@ from taskflow.client.task import Task
 from taskflow.model.filter import url_of
 
 DEFAULT_LIMIT: Final = 20
-FIELDS: Final = ("queue", "attempt", "max_attempts", "error_type", "error", "held")
+FIELDS: Final = (
+    *("queue", "attempt", "max_attempts", "error_type", "error", "held", "waiting_for"),
+)
 _MAX_PAYLOAD_BYTES: Final = 200  # of a payload without a URL
 _COLUMNS: Final = (
     Column("ID"),
@@ -70,6 +72,7 @@ def list_command(*, limit: int, as_json: bool, service: RemoteService, **filters
 
 def _row_of(task: Task, *, now: dt.datetime | None) -> tuple[object, ...]:
     """Return the cells of a task; with ``now``, its age is shown instead of its creation time."""
+    waiting = task.waiting_for
     return (
         task.id,
         task.status,
@@ -77,7 +80,7 @@ def _row_of(task: Task, *, now: dt.datetime | None) -> tuple[object, ...]:
         ago(task.created_at, now, units=1) if now else task.created_at.isoformat(),
         f"{task.attempt}/{task.max_attempts}",
         url_of(task.payload) or bytes(task.payload)[:_MAX_PAYLOAD_BYTES].decode("utf-8", "replace"),
-        task.error or (task.held and task.held.detail),
+        task.error or (task.held and task.held.detail) or (waiting and waiting.detail),
     )
 
 

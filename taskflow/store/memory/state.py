@@ -191,8 +191,8 @@ class MemoryState:
         key = (task.queue, task.order_key)
         line = self._lines.get(key, [])
         index = bisect.bisect_left(line, task.id)
-        # A task that was retried while a later one is started waits for that one.
-        ahead = line[index - 1] if index else self._started.get(key)
+        started = self._started.get(key)
+        ahead = next((one for one in reversed(line[:index]) if one != started), started)
         if ahead is None:
             return task
         waiting_for = behind(ahead, is_holding=self._tasks[ahead].holds_key)

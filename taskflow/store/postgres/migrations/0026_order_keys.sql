@@ -27,8 +27,9 @@ CREATE TABLE taskflow_ordered (
 );
 ALTER TABLE taskflow_ordered SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 
--- The lines.
-CREATE INDEX taskflow_ordered_line ON taskflow_ordered (queue, order_key, position) WHERE state <> 'left';
+-- The lines, without the tasks that are started: these would leave another dead entry each.
+CREATE INDEX taskflow_ordered_line ON taskflow_ordered (queue, order_key, position)
+    WHERE state IN ('waiting', 'held');
 -- At most one task of a key is active.
 CREATE UNIQUE INDEX taskflow_ordered_started ON taskflow_ordered (queue, order_key) WHERE state = 'started';
 -- Pages by order key.

@@ -17,7 +17,8 @@ WITH taken AS MATERIALIZED (
 ), firsts AS MATERIALIZED (
     SELECT first.task_id FROM keys CROSS JOIN LATERAL (
         SELECT o.task_id, o.state FROM taskflow_ordered AS o
-        WHERE o.queue = keys.queue AND o.order_key = keys.order_key AND o.state <> 'left'
+        WHERE o.queue = keys.queue AND o.order_key = keys.order_key
+          AND o.state IN ('waiting', 'held')
         ORDER BY o.position LIMIT 1
     ) AS first
     WHERE first.state = 'waiting' AND NOT EXISTS (
@@ -60,15 +61,15 @@ WHERE id = ANY (%(ids)b::uuid[]) AND status = 'FAILED' AND on_failure = 'hold'
 RETURNING id, true
 
 -- name: ahead_in_line
--- The task directly ahead of each task that waits, and its status. A task that was stored or retried while a
--- later one was started waits for that one.
+-- The task directly ahead of each task that waits, and its status: the last one before it that waits or
+-- holds the key, or else the one that is started.
 SELECT t.id, ahead.task_id, a.status
 FROM taskflow_tasks AS t
 LEFT JOIN taskflow_ordered AS o ON o.task_id = t.id
 LEFT JOIN LATERAL (
     (SELECT one.task_id FROM taskflow_ordered AS one
-     WHERE one.queue = o.queue AND one.order_key = o.order_key AND one.state <> 'left'
-       AND one.position < o.position
+     WHERE one.queue = o.queue AND one.order_key = o.order_key
+       AND one.state IN ('waiting', 'held') AND one.position < o.position
      ORDER BY one.position DESC LIMIT 1)
     UNION ALL
     (SELECT one.task_id FROM taskflow_ordered AS one
