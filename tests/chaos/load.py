@@ -8,7 +8,7 @@ import json
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 
 from tests.chaos.fleet import Fleet
 from tests.chaos.shape import Shape
@@ -18,6 +18,8 @@ CLIENTS = 64  # enough that clients of a frozen node do not delay the others
 ANSWER_SECONDS = 5.5  # 503 is promised within 5
 SHARE_MISSING, SHARE_SLOW = 0.04, 0.35
 SHARE_ORDERED, ORDER_KEYS = 0.25, 12
+SHARE_UNIQUE, UNIQUE_KEYS = 0.1, 50
+STATUSES = ["PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELED"]
 
 
 class Load:
@@ -25,6 +27,8 @@ class Load:
 
     Attributes:
         posted: The id of each key that was answered with a 201.
+        named: The ids that answers to each unique key had, which is never free again.
+        returned: Number of answers with a task that existed.
         sent: When the request of each key with an order key was sent.
         answered: When it was answered with a 201.
         unknown: Keys of which nothing is known: their task may exist.
@@ -34,6 +38,8 @@ class Load:
 
     def __init__(self, shape: Shape, fleet: Fleet, target: str) -> None:
         self.posted: dict[str, str] = {}
+        self.named: defaultdict[str, set[str]] = defaultdict(set)
+        self.returned = 0
         self.sent: dict[str, float] = {}
         self.answered: dict[str, float] = {}
         self.unknown: set[str] = set()
@@ -74,10 +80,13 @@ class Load:
             path = f"/missing/{key}"
         elif dice < SHARE_MISSING + SHARE_SLOW:
             path = f"/slow/{rng.randint(20, 300)}/{key}"
-        task = {"payload": self._target + path}
+        task: dict[str, object] = {"payload": self._target + path}
         if rng.random() < SHARE_ORDERED:
             task["order_key"] = f"order {rng.randrange(ORDER_KEYS)}"
             self.sent[key] = time.monotonic()
+        elif rng.random() < SHARE_UNIQUE / (1 - SHARE_ORDERED):
+            unique_key = f"unique {rng.randrange(UNIQUE_KEYS)}"
+            task["unique"] = {"key": unique_key, "while": STATUSES}
         return key, json.dumps(task).encode()
 
     def _run(self, number: int) -> None:
@@ -96,11 +105,18 @@ class Load:
         except (OSError, http.client.HTTPException) as error:
             self.reasons[type(error).__name__] += 1
             return
-        if status == 201:
-            self.answered[key] = time.monotonic()
-            self.posted[key] = json.loads(output)["id"]
+        if status in (200, 201):
+            task = json.loads(output)
             self.unknown.discard(key)
-            return
+            if task["unique"] is not None:
+                self.named[task["unique"]["key"]].add(task["id"])
+            if status == 201:
+                self.answered[key] = time.monotonic()
+                self.posted[key] = task["id"]
+                return
+            if task.get("existing") == "returned":
+                self.returned += 1
+                return
         self.reasons[str(status)] += 1
         if status != 503:
             self.odd[status] += 1

@@ -107,6 +107,7 @@ class Scene:
         assert not verdict.lost()
         assert not verdict.contradictions()
         assert verdict.ordered() >= self.shape.rate * self.shape.seconds / 50, "hardly any order"
+        assert self.load.returned, "no unique key was submitted twice"
         assert len(verdict.ends) >= self.shape.rate * self.shape.seconds / 10, "hardly any load"
         self._assert_recovery(verdict)
         return verdict
@@ -129,6 +130,7 @@ class Scene:
             "unknown": f"{len(self.load.unknown)} {dict(self.load.reasons) or ''}",
             "ended": len(verdict.ends),
             "ordered": verdict.ordered(),
+            "returned": self.load.returned,
             "twice": len(verdict.twice()),
             "gap": f"{verdict.longest_gap():.2f}s",
             "taken over": _seconds(self._take_overs(verdict)),

@@ -12,7 +12,8 @@ from tests.chaos.load import Load
 from tests.service.database import Tasks
 
 ROWS = (
-    "SELECT id::text, payload #>> '{}', status, error_type, rescues, order_key FROM taskflow_tasks"
+    "SELECT id::text, payload #>> '{}', status, error_type, rescues, order_key, unique_key "
+    "FROM taskflow_tasks"
 )
 
 
@@ -25,6 +26,7 @@ class Record(NamedTuple):
     error_type: str | None
     rescues: int
     order_key: str | None
+    unique_key: str | None
 
     @property
     def key(self) -> str:
@@ -58,7 +60,15 @@ class Verdict:
             why = unlawful(self.steps[record.task_id]) or self._unexplained(record)
             if why:
                 found.append(f"{why}: {record}, {self.steps[record.task_id]}")
-        return found + self.disorder()
+        return found + self.disorder() + self.duplicates()
+
+    def duplicates(self) -> list[str]:
+        """Return the unique keys that more than one task has, or was said to have."""
+        ids = defaultdict(set, {key: set(named) for key, named in self.load.named.items()})
+        for record in self.records:
+            if record.unique_key is not None:
+                ids[record.unique_key].add(record.task_id)
+        return [f"{key}: tasks {found}" for key, found in ids.items() if len(found) > 1]
 
     def disorder(self) -> list[str]:
         """Return what contradicts the order keys.
