@@ -21,7 +21,9 @@ LARGEST_PAGE: Final = 1000
 NO_LIMIT: Final = 2**62
 LONGEST_WAIT_SECONDS: Final = 60
 LONGEST_QUEUE_NAME: Final = 255
-FIELDS: Final = Task.__struct_fields__
+FIELDS: Final = tuple(
+    one.name for one in msgspec.structs.fields(Task) if one.default is not msgspec.UNSET
+)
 
 _CURSOR_RULE: Final = {
     "expected": "one that this service gave; follow the Link header with rel=next"

@@ -16,7 +16,7 @@ import pytest
 from taskflow.api.listing import STREAM_PAGE
 from taskflow.api.reading.request_headers import wants_lines
 from taskflow.model.outcome import ErrorType
-from taskflow.model.task import Task
+from taskflow.schema.query import FIELDS
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
@@ -177,7 +177,7 @@ class TestFields:
             [task] = [task for task in answer.json if task["id"] == task_id]
             assert list(task.items()) == [(name, whole[name]) for name in whole if name in fields]
 
-    @pytest.mark.parametrize("field", Task.__struct_fields__)
+    @pytest.mark.parametrize("field", FIELDS)
     def test_of_one_task(self, server, target, field):
         """Each alone, of a task with a result."""
         task = server.run(json.dumps(f"{target.url}/json").encode())
