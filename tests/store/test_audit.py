@@ -21,7 +21,7 @@ from taskflow.store.postgres import audit as postgres_audit
 from taskflow.store.postgres.store import open_postgres
 from tests.store.audit_contract import ADA, AuditContract, bulk, schedule
 from tests.store.contract import new_task
-from tests.test_costs import explained, nodes_of, statements_told
+from tests.test_costs import explained, foreground, nodes_of, statements_told
 
 
 class TestMemoryAudit(AuditContract):
@@ -153,7 +153,7 @@ async def test_a_page_reads_a_bounded_number_of_entries(database_url, connection
         sent: list = []
         with statements_told(lambda *statement: sent.append(statement)):
             page = await store.audit.page(limit=10, filter=wanted)
-        [statement] = sent
+        [statement] = foreground(sent)
         plan = await store._statements.database.run(lambda c: explained(c, *statement))
     read = sum(
         node["Actual Loops"] * node["Actual Rows"]

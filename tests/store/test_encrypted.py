@@ -83,6 +83,7 @@ PASSED_ON = {
 STAYS_ENCRYPTED = {"claim"}
 PASSED_ON_BY_SCHEDULES = {
     *("delete", "fire_due", "seconds_to_next", "wait_for_change", "delete_old_firings"),
+    *("get_stored", "next_runs"),  # of which only the times are read
 }
 
 

@@ -18,6 +18,7 @@ from taskflow.model.audit import (
     TargetKind,
 )
 from taskflow.model.masking import Masking
+from taskflow.model.untrusted_text import is_too_deep
 from taskflow.store.base.audit import MAX_ENTRIES_SCANNED, AuditPage, AuditStore
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import UNREADABLE, Row, fields_of, named
@@ -127,5 +128,6 @@ def _detail_of(text: str) -> dict[str, Any]:
     detail: dict[str, Any] = {}
     for name, value in fields_of(text).items():
         with contextlib.suppress(*UNREADABLE):
-            detail[name] = _ANY.decode(value)
+            if not is_too_deep(bytes(value)):
+                detail[name] = _ANY.decode(value)
     return detail
