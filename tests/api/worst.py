@@ -87,6 +87,8 @@ def tasks() -> dict[str, bytes]:
     """Arrays of tasks."""
     return {
         "tasks": repeated(TASK, 10_000 * (len(TASK) + 1)),
+        "tasks with keys": b"[%b]"
+        % b",".join(b'%b, "unique": {"key": "%d"}}' % (TASK[:-1], n) for n in range(10_000)),
         "large tasks": repeated(TASK.replace(b"invalid/", b"invalid/" + b"a" * 1500), ARRAY_BYTES),
         "one that is too large": b"[{%b}]" % b",".join([members(b"1")[1:-1]] * 15),
         "as large as one may be": b"[%b]"

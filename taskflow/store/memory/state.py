@@ -228,7 +228,7 @@ class MemoryState:
         return tasks
 
     def _made(self, new: NewTask, now: dt.datetime) -> Task:
-        run_at = None if new.order_key is not None else due_at(new, now)
+        run_at = None if new.order_key is not None else _due_at(new, now)
         return new.as_task(self._new_id(), created_at=now, run_at=run_at)
 
     def _enter_new(self, tasks: Sequence[Task], new_tasks: Sequence[NewTask]) -> None:
@@ -444,8 +444,7 @@ def has_not_started(task: Task) -> bool:
     return task.status is TaskStatus.PENDING and task.attempt == 0 and task.started_at is None
 
 
-def due_at(task: NewTask, now: dt.datetime) -> dt.datetime:
-    """Return when a new task is due; a debounced one may be moved later."""
+def _due_at(task: NewTask, now: dt.datetime) -> dt.datetime:
     if task.options.debounce is not None:
         return now + dt.timedelta(seconds=task.options.debounce.delay_seconds)
     if task.run_at is not None:

@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 import uuid
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import trio
@@ -16,7 +17,14 @@ from taskflow.model.masking import Masking
 from taskflow.model.task import IdempotencyKey, NewTask, Task
 from taskflow.model.uniqueness import Existing, OnConflict
 from taskflow.store.base.submission import AddedOnce, NotStored, SubmissionStore
-from taskflow.store.memory.state import KnownKey, MemoryState, TaskKey, due_at, has_not_started
+from taskflow.store.memory.state import KnownKey, MemoryState, TaskKey, has_not_started
+
+
+class Fresh(NamedTuple):
+    """A task to be stored, and how it was submitted."""
+
+    task: Task
+    new: NewTask
 
 
 class MemorySubmission(MemoryState, SubmissionStore):
@@ -34,7 +42,7 @@ class MemorySubmission(MemoryState, SubmissionStore):
         await trio.lowlevel.checkpoint()
         added, checkpoints = [], Checkpoints()
         for task in tasks:
-            added.append(self._added_or_error(task))
+            added.append(await self._added_or_error(task))
             await checkpoints.after(0)
         stored = [one for one in added if isinstance(one, Task)]
         shown = iter(await self._shown(stored, are_new=True))
@@ -67,20 +75,31 @@ class MemorySubmission(MemoryState, SubmissionStore):
 
     async def _add_any(self, tasks: Sequence[NewTask]) -> list[Task]:
         if any(task.is_keyed for task in tasks):
-            return self._add_keyed(tasks)
+            return await self._add_keyed(tasks)
         return await self._add(tasks)
 
-    def _added_or_error(self, task: NewTask) -> Task | NotStored:
+    async def _added_or_error(self, task: NewTask) -> Task | NotStored:
         try:
-            [added] = self._add_keyed([task])
+            [added] = await self._add_keyed([task])
         except NotUnique as error:
             return error
         return added
 
-    def _add_keyed(self, tasks: Sequence[NewTask]) -> list[Task]:
-        """Store tasks of which some have unique or debounce keys, in one step."""
+    async def _add_keyed(self, tasks: Sequence[NewTask]) -> list[Task]:
+        """Store tasks of which some have keys, in one step, which is short: they are made before.
+
+        No idle node claims them directly.
+        """
+        now, made, checkpoints = self._now(), [], Checkpoints()
+        for task in tasks:
+            made.append(self._made(task, now))
+            await checkpoints.after(0)
         self._reject_taken(tasks)
-        return [self._add_or_meet(task) for task in tasks]
+        fresh: dict[uuid.UUID, Fresh] = {}
+        added = [self._add_or_meet(*one, fresh) for one in zip(made, tasks, strict=True)]
+        self._enter([one.task for one in fresh.values()], [one.new for one in fresh.values()])
+        self._work.notify()
+        return added
 
     def _reject_taken(self, tasks: Sequence[NewTask]) -> None:
         """Check the keys of the tasks that are rejected if another task has the key.
@@ -103,39 +122,43 @@ class MemorySubmission(MemoryState, SubmissionStore):
         if taken:
             raise NotUnique(taken[0][1], taken if len(tasks) > 1 else ())
 
-    def _add_or_meet(self, new: NewTask) -> Task:
-        """Store a task; or, if another task has its key, do what the new one says."""
+    def _add_or_meet(self, task: Task, new: NewTask, fresh: dict[uuid.UUID, Fresh]) -> Task:
+        """Return a task, to be stored; or, if another task has its key, what the new one says."""
         key = self._key_of(new)
-        holder = key and self._holder(key)
+        holder = None if key is None else self._holder_among(fresh, key)
         if holder is None:
-            task = self._made(new, self._now())
-            self._enter([task], [new])  # no idle node claims it directly
-            self._work.notify()
+            fresh[task.id] = Fresh(task, new)
             if key is not None:
                 self._keyed[key] = task.id
             if new.options.debounce and (seconds := new.options.debounce.max_wait_seconds):
                 self._debounced_until[task.id] = task.created_at + dt.timedelta(seconds=seconds)
             return task
-        if new.options.debounce is not None:
-            return self._replace(holder, new, Existing.DEBOUNCED)
-        assert new.options.unique is not None
-        if new.options.unique.on_conflict is OnConflict.REPLACE and has_not_started(holder):
-            return self._replace(holder, new, Existing.REPLACED)
-        return msgspec.structs.replace(holder, existing=Existing.RETURNED)
-
-    def _replace(self, task: Task, new: NewTask, existing: Existing) -> Task:
-        """Give a task that has not started the payload and options of a new one."""
-        now = self._now()
-        run_at, debounced = due_at(new, now), 0
-        if existing is Existing.DEBOUNCED:
-            debounced = task.debounced + 1
-            run_at = min(run_at, self._debounced_until.get(task.id, run_at))
-        made = new.as_task(task.id, created_at=task.created_at, run_at=run_at)
-        replaced = msgspec.structs.replace(made, debounced=debounced)
-        self._submitted[task.id] = new
-        self._put(replaced)
-        self._work.notify()
+        existing = _done_to(holder, new)
+        if existing is Existing.RETURNED:
+            return msgspec.structs.replace(holder, existing=existing)
+        replaced = self._replacement(holder, task, existing)
+        if holder.id in fresh:
+            fresh[holder.id] = Fresh(replaced, new)
+        else:
+            self._submitted[holder.id] = new
+            self._put(replaced)
         return msgspec.structs.replace(replaced, existing=existing)
+
+    def _holder_among(self, fresh: dict[uuid.UUID, Fresh], key: TaskKey) -> Task | None:
+        """Return the task that has a key, stored or to be stored."""
+        one = fresh.get(self._keyed[key]) if key in self._keyed else None
+        return self._holder(key) if one is None else one.task
+
+    def _replacement(self, holder: Task, made: Task, existing: Existing) -> Task:
+        """Return a task that has not started with the payload and options of a new one."""
+        run_at, debounced = made.run_at, 0
+        if existing is Existing.DEBOUNCED:
+            debounced = holder.debounced + 1
+            until = self._debounced_until.get(holder.id)
+            run_at = min(run_at, until) if run_at is not None and until is not None else run_at
+        return msgspec.structs.replace(
+            made, id=holder.id, created_at=holder.created_at, run_at=run_at, debounced=debounced
+        )
 
     def _known(self, key: IdempotencyKey) -> AddedOnce | None:
         known = self._keys.get(key.text)
@@ -144,3 +167,12 @@ class MemorySubmission(MemoryState, SubmissionStore):
         if known.fingerprint != key.fingerprint:
             return AddedOnce([], is_replay=True, is_same=False)
         return AddedOnce(self._find(known.task_ids), is_replay=True)
+
+
+def _done_to(holder: Task, new: NewTask) -> Existing:
+    """Return what a new task does to the task that has its key."""
+    if new.options.debounce is not None:
+        return Existing.DEBOUNCED
+    unique = new.options.unique
+    is_replacement = unique is not None and unique.on_conflict is OnConflict.REPLACE
+    return Existing.REPLACED if is_replacement and has_not_started(holder) else Existing.RETURNED
