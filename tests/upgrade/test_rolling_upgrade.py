@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import trio
+from msgspec import UNSET
 
 from taskflow import Submission, enqueue_many
 from taskflow.settings import Settings
@@ -202,6 +203,25 @@ def test_tasks_with_an_order_key_beside_the_version_before(tmp_path, tasks, befo
             trio.run(promote, tasks.url)
             wait_until(lambda task_id=task_id: tasks.row(task_id).status == "FAILED")
         assert node.ask("GET", f"/tasks/{ids[-1]}").body["error_type"] == "invalid_url"
+
+
+def test_tasks_with_keys_beside_the_version_before(tmp_path, tasks, before):
+    """A node of that version runs them, and frees their keys."""
+    items = [
+        Submission("no url", unique={"key": "a"}),
+        Submission("no url", debounce={"key": "a", "delay_seconds": 0.001}),
+    ]
+    with running("serve", tmp_path, DATABASE_URL=tasks.url, **before) as node:
+        migrated = CommandLine(tmp_path, url=None).run("migrate", DATABASE_URL=tasks.url)
+        assert migrated.code == 0, migrated
+        for _ in range(2):
+            with psycopg.connect(tasks.url) as connection:
+                made = enqueue_many(connection, items)
+            assert [task.existing for task in made] == [UNSET, UNSET]
+            for task in made:
+                wait_until(lambda task_id=str(task.id): tasks.row(task_id).status == "FAILED")
+        body = node.ask("GET", f"/tasks/{made[0].id}").body
+        assert (body["error_type"], "unique" in body) == ("invalid_url", False)
 
 
 async def promote(url: str) -> None:
