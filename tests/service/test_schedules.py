@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.service.processes import running, wait_until
+from tests.service.processes import HOURS_SECONDS, running, wait_until
 
 SCHEDULES = 40
 
@@ -47,6 +47,7 @@ def test_tasks_do_not_overlap_through_a_kill(tmp_path, tasks, target):
     """One task of a schedule is open at a time, on whichever node, while times come each second."""
     environment = {
         "DATABASE_URL": tasks.url,
+        "TASKFLOW_FETCH_TIMEOUT_SECONDS": HOURS_SECONDS,
         "TASKFLOW_LEASE_SECONDS": 2,
         "TASKFLOW_HEARTBEAT_SECONDS": 0.25,
     }

@@ -35,7 +35,7 @@ def test_the_embedded_postgresql_is_shared(tmp_path, shared_folder, target):
             with Tasks(conninfo_of(data)) as tasks:
                 for service in (serve, hypercorn):
                     tasks.wait_for(service.post(f"{target.url}/now"), COMPLETED)
-                assert tasks.nodes() == 4
+                wait_until(lambda: tasks.nodes() == 4)
             assert serve.end().code == 0
             assert hypercorn.end().code == 0
             assert postmaster.is_running()
