@@ -180,7 +180,7 @@ async def _found(
     seen = None
     if wait.seconds:
         seen = await wait_for_task(services.feed, task_id, wait.seconds, is_awaited)
-    if seen is not None:
+    if seen is not None and (is_awaited(seen) or not seen.may_be_outdated):
         return seen
     with store_timeout():
         task = await services.store.get(task_id)

@@ -46,6 +46,7 @@ _READER: Final = Reader(
 )
 _REORDERING: Final = ("priority", "delay_seconds")
 _KEYS: Final = {"unique", "debounce"}
+_TIMED_BY_KEY: Final = ("order_key", "debounce")
 _LONG_AGO: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 _OPTIONS: Final = frozenset(TaskOptions.__struct_fields__)
 HOW_ARRAY: Final = 'send an array of tasks, such as [{"payload": "https://example.com/"}]'
@@ -98,6 +99,9 @@ def _read_options(fields: Fields, errors: ValidationErrors, *, payload: bytes) -
     for name in _READER.fields.keys() & fields.keys():
         _not_too_deep(fields[name])
     given = _READER.read(fields, errors)
+    if "id" in fields and any(given.get(name) is not None for name in _TIMED_BY_KEY):
+        # It is a task as it was shown, to be submitted again: the new one has its own time.
+        given.pop("run_at", None)
     if payload.startswith(b'"') and not fields.keys().isdisjoint(_PAYLOAD_FIELDS):
         example = example_of({**fields, "url": payload}, _PAYLOAD_FIELDS)
         errors.add("/payload", f"a whole request is an object: send {example}")

@@ -134,6 +134,16 @@ class TestTaken:
         assert again.status == 201, again
         assert again.json["order_key"] == key
 
+    def test_a_task_that_was_read_is_submitted_again(self, server):
+        """Whatever decides when it runs: the new task gets a time of its own."""
+        debounce = {"key": "again", "delay_seconds": 600, "max_wait_seconds": 600}
+        task = post(server, debounce=debounce).json
+        again = server.post(server.ask("GET", f"/tasks/{task['id']}").body)
+        assert (again.status, again.json["existing"]) == (200, "debounced")
+        ordered = {**task, "debounce": None, "order_key": "again", "run_at": FAR}
+        assert server.post(json.dumps(ordered).encode()).status == 201
+        assert refused(server, order_key="again", run_at=FAR).keys() == {"#/run_at"}
+
     @pytest.mark.parametrize("name", ["priority", "max_attempts"])
     def test_whole_numbers(self, server, name):
         """2.0 is one, as JSON has but one kind of numbers."""

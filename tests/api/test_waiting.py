@@ -271,6 +271,22 @@ class TestVersions:
             assert (answer.status, answer.header("preference-applied")) == (304, "wait=1")
             assert time.monotonic() - began > 0.9
 
+    def test_a_change_without_an_event(self, own):
+        """A submission that replaces the payload is no change of the status: the end has it."""
+        debounce = {"key": "later", "delay_seconds": 600, "max_wait_seconds": 600}
+
+        def submit(number: int) -> dict:
+            body = {"payload": f"http://x.invalid/{number}", "debounce": debounce}
+            return own.ask("POST", "/tasks", json.dumps(body).encode(), JSON).json
+
+        path = f"/tasks/{submit(1)['id']}"
+        known = {"if-none-match": own.ask("GET", path).header("etag")}
+        with answer_of(own.ask, "GET", f"{path}?wait=2", None, known) as ended:
+            time.sleep(0.2)
+            assert submit(2)["existing"] == "debounced"
+        answer = ended.result()
+        assert (answer.status, answer.json["payload"]) == (200, "http://x.invalid/2")
+
 
 class TestLeaving:
     @pytest.mark.parametrize("query", ["?wait=60", "?w%61it=60"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
+
 import psycopg
 import pytest
 import trio
 from msgspec import UNSET
 
-from taskflow.model.errors import KeyIsBusy
+from taskflow.model.errors import KeyIsBusy, NotUnique
 from taskflow.model.task import TaskStatus
 from taskflow.model.uniqueness import Existing
 from taskflow.settings import Settings
@@ -123,3 +125,25 @@ async def test_rows_that_no_version_wrote(store, database_url):
     [new] = await store.add([unique(4)])
     assert new.existing is UNSET
     assert (await store.get(first.id)).debounced == -7
+
+
+async def test_two_retries_at_the_same_moment(store, database_url):
+    """One is retried; the other is told which task has the key, not that the database is busy."""
+    async with open_postgres(database_url, SETTINGS) as other:
+        for number in range(10):
+            tasks = []
+            for one in (store, other):
+                tasks += await one.add([unique(name=f"{number}")])
+                await one.cancel(tasks[-1].id)
+            ended: list[object] = []
+
+            async def retry(one, task_id: uuid.UUID, ended: list[object] = ended) -> None:
+                try:
+                    ended.append((await one.retry(task_id)).status)
+                except NotUnique as error:
+                    ended.append(type(error))
+
+            async with trio.open_nursery() as nursery:
+                for one, task in zip((store, other), tasks, strict=True):
+                    nursery.start_soon(retry, one, task.id)
+            assert sorted(map(str, ended)) == sorted(map(str, [TaskStatus.PENDING, NotUnique]))

@@ -75,6 +75,19 @@ async def test_nothing_is_left(store, connection, node):
         assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
+async def test_a_locked_task_delays_its_own_key_only(store, connection, node):
+    """A transaction of another program has locked the next task: other keys start theirs."""
+    tasks = await store.add([ordered("a"), ordered("a")])
+    [claim] = await claimed(store, node)
+    with connection.transaction():
+        connection.execute("SELECT FROM taskflow_tasks WHERE id = %s FOR UPDATE", [tasks[1].id])
+        await store.settle([completed(claim)])
+        others = await store.add([ordered(f"{key}") for key in range(3)])
+        with trio.fail_after(60):
+            assert {one.task_id for one in await claimed(store, node)} == set(ids_of(others))
+    assert [one.task_id for one in await claimed(store, node)] == [tasks[1].id]
+
+
 async def test_several_nodes_promote_at_once(database_url):
     """Of each key, one task is started, whichever of the nodes is first."""
     async with contextlib.AsyncExitStack() as stack:

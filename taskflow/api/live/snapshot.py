@@ -34,6 +34,14 @@ class Snapshot:
         self.task: Final = task
         self._shown: dict[Sequence[str] | None, Representation] = {}
 
+    @property
+    def may_be_outdated(self) -> bool:
+        """True if the task may have changed since, without an event.
+
+        A submission can replace it, and its turn in a line is no change of its status.
+        """
+        return bool(self.task.unique or self.task.debounce or self.task.order_key)
+
     def shown(self, fields: Sequence[str] | None) -> Representation:
         """Return the task, or the selected fields of it."""
         if fields not in self._shown:

@@ -55,6 +55,8 @@ class Promoter:
     async def promote(self) -> int:
         """Take all steps that are committed, and return the number of tasks that were started.
 
+        The step of a task that another transaction has locked is left to the next time.
+
         Raises:
             StoreUnavailable: The database cannot be reached.
         """

@@ -195,18 +195,21 @@ class PostgresTaskActions(StorePart, TaskActionStore):
                     rows = self._act(connection, name, parameters, entry)
                     task = self._read_one(connection, task_id)
             except _KEY_ERRORS:
+                self._refuse_taken_key(connection, task_id)  # by a transaction that has ended
                 raise KeyIsBusy from None
             if task and not rows:
                 lifecycle.target_of(task.status, move, holds_key=task.holds_key)
-                for (other,) in self._statements.execute(
-                    connection, "task_with_key_of", {"id": task_id}
-                ):
-                    raise NotUnique(other)
+                self._refuse_taken_key(connection, task_id)
                 # It entered the right status a moment ago: like an answer that was too late.
                 raise StoreUnavailable
             return task, rows
 
         return await self._statements.database.run(work)
+
+    def _refuse_taken_key(self, connection: Connection, task_id: uuid.UUID) -> None:
+        """Raise ``NotUnique`` if another task has the unique key of this one."""
+        for (other,) in self._statements.execute(connection, "task_with_key_of", {"id": task_id}):
+            raise NotUnique(other)
 
     def announce_canceled(self, rows: Sequence[Row]) -> None:
         """Notify the nodes of this process; the notification for all nodes arrives later."""

@@ -4,8 +4,8 @@
 -- Take some steps and, in the same snapshot, find the first task in the line of each key; start those
 -- that wait, if no task of their key is started. What happens after the snapshot adds another step. Of two
 -- statements that choose different tasks of a key, one fails, because of the index of started tasks.
--- SKIP LOCKED: several nodes take different steps. Task rows are locked in the order of ids, as in
--- all actions.
+-- SKIP LOCKED: several nodes take different steps. A task that another transaction has locked, maybe for
+-- minutes, delays its own key only: its step is added again.
 WITH taken AS MATERIALIZED (
     DELETE FROM taskflow_order_steps WHERE id = ANY (ARRAY(
         SELECT id FROM taskflow_order_steps WHERE id >= %(since)s ORDER BY id LIMIT %(limit)s
@@ -15,7 +15,7 @@ WITH taken AS MATERIALIZED (
 ), keys AS MATERIALIZED (
     SELECT DISTINCT queue, order_key FROM taken
 ), firsts AS MATERIALIZED (
-    SELECT first.task_id FROM keys CROSS JOIN LATERAL (
+    SELECT keys.*, first.task_id FROM keys CROSS JOIN LATERAL (
         SELECT o.task_id, o.state FROM taskflow_ordered AS o
         WHERE o.queue = keys.queue AND o.order_key = keys.order_key
           AND o.state IN ('waiting', 'held')
@@ -29,7 +29,11 @@ WITH taken AS MATERIALIZED (
     SELECT t.id FROM taskflow_tasks AS t
     WHERE t.id = ANY (ARRAY(SELECT task_id FROM firsts))
       AND t.status = 'PENDING' AND t.waiting_for = 'order_key'
-    ORDER BY t.id FOR UPDATE
+    ORDER BY t.id FOR NO KEY UPDATE SKIP LOCKED
+), postponed AS (
+    INSERT INTO taskflow_order_steps (queue, order_key)
+    SELECT queue, order_key FROM firsts WHERE task_id <> ALL (ARRAY(SELECT id FROM locked))
+    RETURNING id
 ), started AS (
     UPDATE taskflow_ordered AS o SET state = 'started' FROM locked WHERE o.task_id = locked.id
 ), promoted AS (
@@ -40,7 +44,7 @@ WITH taken AS MATERIALIZED (
     SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM promoted
     WHERE EXISTS (SELECT FROM taskflow_nodes AS n WHERE n.id <> ALL (%(own_nodes)b::uuid[]))
 )
-SELECT (SELECT count(*) FROM taken), (SELECT max(id) FROM taken),
+SELECT (SELECT count(*) FROM taken) - (SELECT count(*) FROM postponed), (SELECT max(id) FROM taken),
        promoted.id, promoted.priority, promoted.run_at
 FROM announced LEFT JOIN promoted ON true
 
