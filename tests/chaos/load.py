@@ -18,7 +18,7 @@ CLIENTS = 64  # enough that clients of a frozen node do not delay the others
 ANSWER_SECONDS = 5.5  # 503 is promised within 5
 SHARE_MISSING, SHARE_SLOW = 0.04, 0.35
 SHARE_ORDERED, ORDER_KEYS = 0.25, 12
-SHARE_UNIQUE, UNIQUE_KEYS = 0.1, 50
+SHARE_UNIQUE, UNIQUE_KEYS = 0.1, 5
 STATUSES = ["PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELED"]
 
 
@@ -28,7 +28,8 @@ class Load:
     Attributes:
         posted: The id of each key that was answered with a 201.
         named: The ids that answers to each unique key had, which is never free again.
-        returned: Number of answers with a task that existed.
+        with_unique_key: Number of answers with a task that has a unique key.
+        returned: Of these, the number of answers with a task that existed.
         sent: When the request of each key with an order key was sent.
         answered: When it was answered with a 201.
         unknown: Keys of which nothing is known: their task may exist.
@@ -39,6 +40,7 @@ class Load:
     def __init__(self, shape: Shape, fleet: Fleet, target: str) -> None:
         self.posted: dict[str, str] = {}
         self.named: defaultdict[str, set[str]] = defaultdict(set)
+        self.with_unique_key = 0
         self.returned = 0
         self.sent: dict[str, float] = {}
         self.answered: dict[str, float] = {}
@@ -110,6 +112,7 @@ class Load:
             self.unknown.discard(key)
             if task["unique"] is not None:
                 self.named[task["unique"]["key"]].add(task["id"])
+                self.with_unique_key += 1
             if status == 201:
                 self.answered[key] = time.monotonic()
                 self.posted[key] = task["id"]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tests.chaos import audit
 from tests.chaos.counting import CountingTarget
 from tests.chaos.fleet import Fleet
-from tests.chaos.load import Load
+from tests.chaos.load import UNIQUE_KEYS, Load
 from tests.chaos.postgres import Server
 from tests.chaos.shape import Shape
 from tests.chaos.verdict import Verdict
@@ -107,7 +107,8 @@ class Scene:
         assert not verdict.lost()
         assert not verdict.contradictions()
         assert verdict.ordered() >= self.shape.rate * self.shape.seconds / 50, "hardly any order"
-        assert self.load.returned, "no unique key was submitted twice"
+        # A machine may be too slow for more.
+        assert self.load.returned >= self.load.with_unique_key - UNIQUE_KEYS
         assert len(verdict.ends) >= self.shape.rate * self.shape.seconds / 10, "hardly any load"
         self._assert_recovery(verdict)
         return verdict
