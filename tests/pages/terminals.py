@@ -77,8 +77,11 @@ class Terminals:
 
     def start(self, name: str, command: str, output: list[str]) -> str:
         """Run it in a terminal of this name, and come back when it has printed all this."""
-        if name in self._running and not self._running[name].is_over:
-            raise AssertionError(f"{name} is still running")
+        if name in self._running:  # a program that was killed may take a moment to end
+            try:
+                self._running[name].process.wait(COMMAND_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise AssertionError(f"{name} is still running") from None
         running = self._running[name] = self._begin(
             GOING_ON.format(command=self._place.real(command))
         )
