@@ -89,7 +89,7 @@ def allows(status: TaskStatus, move: Move, *, holds_key: bool = False) -> bool:
 
 
 def target_of(status: TaskStatus, move: Move, *, holds_key: bool = False) -> TaskStatus:
-    """Return the status after a move; the arguments are those of ``allows``.
+    """Return the status after a move; the arguments are the same as for ``allows``.
 
     Raises:
         IllegalMove: The move is not allowed from this status.

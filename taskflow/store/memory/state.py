@@ -101,7 +101,7 @@ class MemoryState:
         self._schedule_tasks: dict[str, set[uuid.UUID]] = {}
         # The PENDING tasks, due or not, sorted in the order of claims.
         self._pending: list[Candidate] = []
-        # When those of them expire that do.
+        # The expiry times of PENDING tasks that have one.
         self._expiries: dict[uuid.UUID, dt.datetime] = {}
         # By queue and order key the tasks in line, sorted by id.
         self._lines: dict[tuple[str, str], list[uuid.UUID]] = {}

@@ -20,8 +20,8 @@ from taskflow.telemetry import Event, emit
 BATCH: Final = 500
 # Maximum delay of a task whose step no verb of a living process added.
 SWEEP_SECONDS: Final = 2.0
-# Steps are taken by id from the last ones on, less this many: the index may have any number of dead
-# entries before. A sweep finds steps that were committed later than so many others.
+# A batch begins this many steps before the last one taken: the index may have any number of dead
+# entries before. A sweep finds steps that were committed after more than this many later ones.
 BACKTRACKED_STEPS: Final = 1000
 # Attempts at a step that PostgreSQL rejects: another node may have started another task of its key.
 MAX_ATTEMPTS: Final = 3
