@@ -29,12 +29,11 @@ def new_database(server: str, *, is_migrated: bool) -> Iterator[str]:
             third of the time of the migrations.
     """
     template = _template(server) if is_migrated else "template1"
-    connection = _administration(server)
-    name = _create(connection, template)
+    name = _create(_administration(server), template)
     try:
         yield make_conninfo(server, dbname=name)
     finally:
-        _drop(connection, name)
+        _drop(_administration(server), name)
 
 
 def create_migrated(server: str) -> str:
@@ -61,10 +60,19 @@ def drop_template(server: str) -> None:
         _drop(connection, _template(server))
 
 
-@functools.cache
+_administrations: dict[str, psycopg.Connection] = {}
+
+
 def _administration(server: str) -> psycopg.Connection:
-    """The connection of this process that creates and drops databases on a server."""
-    connection = psycopg.connect(server, autocommit=True)
+    """The connection of this process that creates and drops databases on a server.
+
+    It is opened again if a test has had all connections of the server closed.
+    """
+    if server in _administrations:
+        with contextlib.suppress(psycopg.OperationalError):
+            _administrations[server].execute("SELECT")
+            return _administrations[server]
+    connection = _administrations[server] = psycopg.connect(server, autocommit=True)
     atexit.register(connection.close)
     return connection
 
