@@ -165,16 +165,14 @@ class StoreContract:
 
     async def test_a_canceled_add_is_atomic(self, store):
         """Wherever an add is canceled, all of its tasks are stored or none."""
-        known = 0
         for passes in (*range(8), 20, 50):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(store.add, [new_task()] * 500)
                 for _ in range(passes):
                     await trio.lowlevel.checkpoint()
                 nursery.cancel_scope.cancel()
-            count = await store.count_pending(limit=100_000)
-            assert count in (known, known + 500)
-            known = count
+            # A canceled statement may be committed later, at the time of the next one.
+            assert await store.count_pending(limit=100_000) % 500 == 0
 
     async def test_concurrent_adds_are_all_listed(self, store):
         """Each list has every task of overlapping adds, in the order of ids."""
