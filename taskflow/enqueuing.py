@@ -72,12 +72,12 @@ def enqueue(
             which the payload is encrypted. Without one it is stored as it is, whatever
             ``TASKFLOW_ENCRYPT`` of the service says, which is not known here.
         options: The options of the task. Calls and submissions with its ``unique`` or ``debounce``
-            key wait for the end of this transaction, those of the service for three seconds.
-            ``max_attempts`` is 1 by default: the setting of the
-            service is not known here. If its nodes have no secrets to sign with,
-            ``callback_url`` and ``sign`` are accepted, and the callback or the task fails. A
-            ``credential`` that does not exist is accepted, too: the task fails as
-            ``credential_missing``, unless it is created while the task has attempts left.
+            key wait for the end of this transaction; the service waits for three seconds at most.
+            ``max_attempts`` is 1 by default: the setting of the service is not known here. If its
+            nodes have no secrets to sign with, ``callback_url`` and ``sign`` are accepted, and the
+            callback or the task fails. A ``credential`` that does not exist is accepted, too: the
+            task fails as ``credential_missing``, unless it is created while the task has attempts
+            left.
 
     Returns:
         The task, PENDING, and not visible to others before the commit; if the key is known, the

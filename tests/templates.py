@@ -1,6 +1,6 @@
 """Templates of pages are compiled once in a process, instead of again for each app.
 
-To compile those of the dashboard takes more than the rest of the start of a server.
+To compile the templates of the dashboard takes more than the rest of the start of a server.
 """
 
 from __future__ import annotations

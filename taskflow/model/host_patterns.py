@@ -54,7 +54,8 @@ class Hosts(Container[str]):
 def is_for_strangers(pattern: str) -> bool:
     """Return whether anyone can register a name that matches: ``*.com``, ``*.co.uk``.
 
-    Knows top-level domains and the usual names below those of countries, not all public suffixes.
+    Knows top-level domains, and the usual names below the domains of countries, not all public
+    suffixes.
 
     Args:
         pattern: A valid pattern of ``Hosts``.

@@ -14,15 +14,16 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import Meta
 
-MAX_ORDER_KEY_CHARACTERS: Final = 255
+from taskflow.model.uniqueness import KEY_PATTERN, MAX_KEY_CHARACTERS
+
 OrderKey: TypeAlias = Annotated[
     str,
     Meta(
-        pattern="^[^\x00-\x1f\x7f]+$(?!\n)",
+        pattern=KEY_PATTERN,
         min_length=1,
-        max_length=MAX_ORDER_KEY_CHARACTERS,
+        max_length=MAX_KEY_CHARACTERS,
         extra={
-            "expected": f"text of 1 to {MAX_ORDER_KEY_CHARACTERS} characters, none of them control "
+            "expected": f"text of 1 to {MAX_KEY_CHARACTERS} characters, none of them control "
             "characters"
         },
     ),

@@ -10,7 +10,8 @@ from msgspec import Meta
 
 from taskflow.model.task_status import TaskStatus
 
-MAX_UNIQUE_KEY_CHARACTERS: Final = 255
+MAX_KEY_CHARACTERS: Final = 255
+KEY_PATTERN: Final = "^[^\x00-\x1f\x7f]+$(?!\n)"
 MIN_DEBOUNCE_SECONDS: Final = 0.001
 MAX_DEBOUNCE_SECONDS: Final = 31_622_400  # 366 days
 ALWAYS_UNIQUE: Final = (TaskStatus.PENDING, TaskStatus.RUNNING)
@@ -19,12 +20,10 @@ ALWAYS_UNIQUE: Final = (TaskStatus.PENDING, TaskStatus.RUNNING)
 Key: TypeAlias = Annotated[
     str,
     Meta(
-        pattern="^[^\x00-\x1f\x7f]+$(?!\n)",
+        pattern=KEY_PATTERN,
         min_length=1,
-        max_length=MAX_UNIQUE_KEY_CHARACTERS,
-        extra={
-            "expected": f"1 to {MAX_UNIQUE_KEY_CHARACTERS} characters without control characters"
-        },
+        max_length=MAX_KEY_CHARACTERS,
+        extra={"expected": f"1 to {MAX_KEY_CHARACTERS} characters without control characters"},
     ),
 ]
 DebounceSeconds: TypeAlias = Annotated[

@@ -166,7 +166,7 @@ class TestTransactions:
             assert target.wait_for(path_of(url, target))
 
     def test_an_order_key(self, node, client, connection, target):
-        """The tasks of a transaction run in their order, before those that were submitted later."""
+        """The tasks of a transaction run in their order, before all later tasks."""
         key = {"order_key": str(uuid.uuid4()), "queue": "ordered"}
         first = enqueue(connection, target.url + "/text", **key)
         others = enqueue_many(connection, [Submission(target.url + "/text", **key)] * 2)

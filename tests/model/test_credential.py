@@ -99,6 +99,6 @@ def test_where_it_may_go(url, may_go):
     ],
 )
 def test_patterns_under_which_anyone_can_register(pattern, expected):
-    """Top-level domains, and the usual names below those of countries; not internal names."""
+    """Top-level domains, and the usual names below the domains of countries; not internal names."""
     Hosts([pattern], "hosts")
     assert is_for_strangers(pattern) is expected

@@ -430,7 +430,7 @@ class TestUpcoming:
     )
     @pytest.mark.parametrize("paused", [False, True])
     def test_clock_changes(self, cron, day, expected, paused):
-        """Times in a gap and in a repeated hour are those that will fire."""
+        """Times in a gap and in a repeated hour are the times that will fire."""
         zone = zoneinfo.ZoneInfo(BERLIN)
         now = dt.datetime.combine(day - dt.timedelta(days=1), dt.time(), tzinfo=zone)
         found = self.upcoming(3, now.astimezone(dt.UTC), cron=cron, timezone=BERLIN, paused=paused)
@@ -444,7 +444,7 @@ class TestUpcoming:
         assert found == [start_at, start_at + dt.timedelta(seconds=90)]
 
     def test_a_time_that_is_due(self):
-        """It comes first; then those that are still to come, not the ones that were missed."""
+        """It comes first; then the times that are still to come, without the missed ones."""
         stored = apply_definition(definition(every_seconds=60.0), None, NOW)
         later = NOW + dt.timedelta(minutes=10, seconds=1)
         found = list(itertools.islice(upcoming_times(stored, later), 3))

@@ -1,4 +1,4 @@
-"""Keys that transactions of other programs have: nobody else waits for them."""
+"""Keys that transactions of other programs have: no other client waits for them."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ async def test_rows_that_no_version_wrote(store, database_url):
 
 
 async def test_two_retries_at_the_same_moment(store, database_url):
-    """One is retried; the other is told which task has the key, not that the database is busy."""
+    """One is retried; the response to the other names the task that has the key."""
     async with open_postgres(database_url, SETTINGS) as other:
         for number in range(10):
             tasks = []

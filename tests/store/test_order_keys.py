@@ -130,7 +130,7 @@ async def test_a_task_that_is_stored_late_starts_next(store, database_url, node)
 
 
 async def test_one_statement_of_two_that_choose_different_tasks_fails(store, connection):
-    """The index of started tasks lets no second task of a key start, whoever tries."""
+    """The index of started tasks lets no second task of a key start, on any node."""
     tasks = await store.add([ordered(), ordered()])
     await store.promote()
     with pytest.raises(psycopg.errors.UniqueViolation):

@@ -27,11 +27,10 @@ from taskflow.store.base.claims import (
     Settlement,
     masked_claims,
 )
-from taskflow.store.memory.state import MemoryState
+from taskflow.store.memory.state import NEVER, MemoryState
 
 _Write = TypeVar("_Write", Settlement, Retry, Release)
 _MOVES: Final = {TaskStatus.COMPLETED: Move.COMPLETE, TaskStatus.FAILED: Move.FAIL}
-_NEVER: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 _LONG_AGO: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
@@ -161,7 +160,7 @@ class MemoryClaims(MemoryState, ClaimStore):
         return {key for key in claims if not self._is_held(key)}
 
     async def wait_for_work(self, node: IdleNode | None = None) -> None:
-        next_due = min(self._next_due(), self._next_start or _NEVER)
+        next_due = min(self._next_due(), self._next_start or NEVER)
         if self._work.is_pending:
             node = None  # new tasks must not overtake older ones
         with (
@@ -172,7 +171,7 @@ class MemoryClaims(MemoryState, ClaimStore):
 
     def _next_due(self) -> dt.datetime:
         """Return when the next task becomes due; those due earlier were considered by a claim."""
-        next_due, start, pending = _NEVER, 0, self._pending
+        next_due, start, pending = NEVER, 0, self._pending
         while start < len(pending):  # of each priority, the first that is due later
             rank = pending[start].order[0]
             considered = (rank, self._claimed_at)

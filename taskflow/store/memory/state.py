@@ -38,7 +38,7 @@ from taskflow.wakeup import WakeUp
 
 MAX_EVENTS: Final = 100_000
 # The due time of tasks that wait for others: these have none.
-_NEVER: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
+NEVER: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 # From this number on, new tasks are merged with those that are pending, and not inserted.
 MANY_TASKS: Final = 100
 _NO_TASK: Final = uuid.UUID(int=0)
@@ -165,7 +165,7 @@ class MemoryState:
         return QueueHost(task.queue, self._submitted[task.id].authority)
 
     def _candidate(self, task: Task) -> Candidate:
-        return Candidate(task.priority, task.run_at or _NEVER, task.id, self._queue_host(task))
+        return Candidate(task.priority, task.run_at or NEVER, task.id, self._queue_host(task))
 
     def _limiter(self) -> Limiter:
         running = Counter(self._queue_host(self._tasks[task_id]) for task_id in self._holds)

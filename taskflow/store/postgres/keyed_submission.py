@@ -30,7 +30,7 @@ _BUSY: Final = "busy"
 
 
 class _Task(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A task as the function in the database reads it; most names are those of its columns."""
+    """A task as the function in the database reads it; most names are the names of its columns."""
 
     payload: str
     queue: str

@@ -24,7 +24,7 @@ CREATE UNIQUE INDEX taskflow_tasks_debounced ON taskflow_tasks (queue, debounce_
 -- or debounced; or known, if the request has an idempotency key that an earlier request had.
 -- Raises TF001 if tasks are rejected; the detail lists the place of each and the id of the other task,
 -- which is null for a task of the same request. Keys are taken in order, so that two requests cannot deadlock.
--- Migration 0026 has what tasks with order keys need.
+-- Migration 0026 has what tasks with order keys need, and shows all keys in callbacks.
 CREATE FUNCTION taskflow_add_request(request json)
 RETURNS TABLE (place integer, task_id uuid, task_priority smallint, task_run_at timestamptz,
                outcome text) LANGUAGE plpgsql AS $$
@@ -227,43 +227,4 @@ BEGIN
     END LOOP;
     PERFORM set_config('lock_timeout', former_timeout, true);
 END
-$$;
-
--- A finished task, as GET shows it.
-CREATE OR REPLACE FUNCTION taskflow_task_as_json(task taskflow_tasks) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT concat(
-        '{"id":"', task.id, '"',
-        ',"payload":', task.payload,
-        ',"status":"', task.status, '"',
-        ',"result":', coalesce(task.result::text, 'null'),
-        ',"error":', taskflow_text_as_json(coalesce(task.error, '')),
-        ',"error_type":', taskflow_text_as_json(task.error_type),
-        ',"created_at":', taskflow_moment_as_json(task.created_at),
-        ',"run_at":', taskflow_moment_as_json(task.run_at),
-        ',"started_at":', taskflow_moment_as_json(task.started_at),
-        ',"finished_at":', taskflow_moment_as_json(task.finished_at),
-        ',"queue":', taskflow_text_as_json(task.queue),
-        ',"priority":', task.priority,
-        ',"attempt":', task.attempt,
-        ',"max_attempts":', task.max_attempts,
-        ',"rescues":', task.rescues,
-        ',"tags":', coalesce(task.tags::text, '{}'),
-        ',"expires_at":', taskflow_moment_as_json(task.expires_at),
-        ',"backoff":', taskflow_backoff_as_json(task.options -> 'backoff'),
-        ',"retry_on":', coalesce((task.options -> 'retry_on')::text, 'null'),
-        ',"success_on":', coalesce((task.options -> 'success_on')::text, 'null'),
-        ',"sign":', coalesce((task.options -> 'sign')::text, 'null'),
-        ',"credential":', coalesce((task.options -> 'credential')::text, 'null'),
-        ',"unique":', coalesce((task.options -> 'unique')::text, 'null'),
-        ',"debounce":', coalesce((task.options -> 'debounce')::text, 'null'),
-        ',"debounced":', coalesce(task.debounced, 0),
-        ',"retention_seconds":', taskflow_seconds_as_json(task.retention_seconds),
-        ',"callback_url":', coalesce((task.options -> 'callback_url')::text, 'null'),
-        ',"callback_id":"', task.callback_id, '"',
-        ',"callback_of":null',
-        ',"schedule":', coalesce((task.options -> 'schedule')::text, 'null'),
-        ',"scheduled_at":', coalesce((task.options -> 'scheduled_at')::text, 'null'),
-        ',"held":null}'
-    )
 $$;

@@ -1,5 +1,14 @@
 -- Actions of clients on tasks.
 
+-- part: last_failures
+-- The last attempts of the chosen tasks that FAILED. They are in the rows of the tasks until then.
+    INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
+                                   error, error_type, status_code, elapsed_ms, response)
+    SELECT id, attempt, status, node, coalesce(started_at, finished_at), finished_at, error,
+           error_type, status_code, elapsed_ms, response
+    FROM chosen
+    WHERE status = 'FAILED' AND error_type NOT IN ('poison', 'expired') AND attempt > 0
+
 -- name: cancel_if_open
 -- The nodes that run the tasks are notified of the canceled claims (base/claims.py): 111
 -- bytes each, and a notification has room for 8,000. Rows are locked in the order of ids, as in
@@ -18,35 +27,30 @@ WITH locked AS MATERIALIZED (
     ORDER BY id FOR UPDATE
 ), portion AS (
     SELECT *, sum(copied_bytes) OVER (ORDER BY id) - copied_bytes AS bytes_before FROM locked
-), open AS MATERIALIZED (
+), chosen AS MATERIALIZED (
     SELECT * FROM portion WHERE bytes_before < %(budget_bytes)s
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at)
-    SELECT id, greatest(attempt, 1), 'CANCELED', node, coalesce(started_at, now()), now() FROM open WHERE status = 'RUNNING'
+    SELECT id, greatest(attempt, 1), 'CANCELED', node, coalesce(started_at, now()), now() FROM chosen WHERE status = 'RUNNING'
 ), recorded_failures AS (
-    INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
-                                   error, error_type, status_code, elapsed_ms, response)
-    SELECT id, attempt, status, node, coalesce(started_at, finished_at), finished_at, error,
-           error_type, status_code, elapsed_ms, response
-    FROM open
-    WHERE status = 'FAILED' AND error_type NOT IN ('poison', 'expired') AND attempt > 0
+-- insert: last_failures
 ), canceled AS (
     UPDATE taskflow_tasks AS t
     SET status = 'CANCELED', finished_at = now(),
         delete_at = taskflow_delete_at(retention_seconds),
         node_id = NULL, claim_token = NULL
-    FROM open WHERE t.id = open.id
+    FROM chosen WHERE t.id = chosen.id
     RETURNING t.id, t.order_key IS NOT NULL AS is_ordered
 ), portions AS (
     SELECT string_agg(word, ' ') AS words FROM (
         SELECT format('%%s:%%s:%%s', node_id, claim_token, id) AS word,
                row_number() OVER () / 60 AS portion
-        FROM open WHERE status = 'RUNNING'
+        FROM chosen WHERE status = 'RUNNING'
     ) AS canceled_claims GROUP BY portion
 ), notified AS MATERIALIZED (
     SELECT count(pg_notify('taskflow_canceled', words)) FROM portions
 )
-SELECT id, is_ordered, node_id, claim_token FROM canceled JOIN open USING (id) CROSS JOIN notified
+SELECT id, is_ordered, node_id, claim_token FROM canceled JOIN chosen USING (id) CROSS JOIN notified
 
 -- name: retry_if_finished
 -- From the start: earlier attempts no longer count, but are kept. expires_at is cleared, because
@@ -70,19 +74,14 @@ WITH retryable AS MATERIALIZED (
 ), bounded AS MATERIALIZED (
     SELECT set_config('lock_timeout', %(key_wait_ms)s::text, true)
     FROM retryable WHERE unique_key IS NOT NULL LIMIT 1
-), finished AS MATERIALIZED (
+), chosen AS MATERIALIZED (
     SELECT * FROM (
         SELECT *, row_number() OVER (PARTITION BY queue, unique_key ORDER BY id) AS place
         FROM retryable
     ) AS numbered
     WHERE (unique_key IS NULL OR place = 1) AND (SELECT count(*) FROM bounded) >= 0
 ), recorded AS (
-    INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
-                                   error, error_type, status_code, elapsed_ms, response)
-    SELECT id, attempt, status, node, coalesce(started_at, finished_at), finished_at, error,
-           error_type, status_code, elapsed_ms, response
-    FROM finished
-    WHERE status = 'FAILED' AND error_type NOT IN ('poison', 'expired') AND attempt > 0
+-- insert: last_failures
 ), retried AS (
     UPDATE taskflow_tasks AS t
     SET status = 'PENDING', attempt = 0,
@@ -91,7 +90,7 @@ WITH retryable AS MATERIALIZED (
         error_type = NULL, status_code = NULL, elapsed_ms = NULL, node = NULL,
         started_at = NULL, finished_at = NULL, expires_at = NULL, delete_at = NULL,
         response = NULL, debounce_key = NULL
-    FROM finished WHERE t.id = finished.id
+    FROM chosen WHERE t.id = chosen.id
     RETURNING t.id, t.order_key IS NOT NULL AS is_ordered, t.priority, t.run_at,
                taskflow_field(t.options, 'schedule') AS schedule
 ), opened AS (
