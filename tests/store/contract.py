@@ -1240,6 +1240,18 @@ class StoreContract:
                 await store.wait_for_work()
         assert claims[0].task_id == added.id
 
+    async def test_tasks_that_become_due_after_a_claim_wake_nodes(self, store, node):
+        """Also before the wait for work has begun."""
+        for _ in range(2):
+            [added] = await store.add([new_task(delay_seconds=0.2)])
+            await store.wait_for_work()  # the new task
+            assert await store.claim(node, limit=1) == []
+            await trio.sleep(0.3)
+            with trio.fail_after(90):
+                await store.wait_for_work()
+            [claim] = await store.claim(node, limit=1)
+            assert claim.task_id == added.id
+
     async def test_due_retries_wake_nodes(self, store, node):
         """This includes a node that waited before the retry was scheduled."""
         await store.add([new_task(max_attempts=2)])

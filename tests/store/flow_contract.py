@@ -239,6 +239,18 @@ class FlowContract(OptionsContract):
             await store.wait_for_work()
         assert waiting.cancelled_caught
 
+    async def test_due_tasks_that_may_not_start_wake_nodes_once(self, store, node):
+        """Nodes do not look for them again and again."""
+        await store.queues.put("default", QueueSettings(paused=True))
+        await store.add([new_task(), new_task(delay_seconds=0.1)])
+        looks = 0
+        with trio.move_on_after(1):
+            while True:
+                assert await store.claim(node, limit=1) == []
+                looks += 1
+                await store.wait_for_work()
+        assert looks < 10
+
     async def test_a_rate_holds_for_each_host(self, store, node):
         """By itself, and within a queue alone."""
         slow = QueueSettings(per_host=HostLimits(rate=Rate(per_second=0.01)))

@@ -387,8 +387,7 @@ class UniquenessContract(StoreContract):
         await self.add_one(store, debounced(2, 0.02))
         with trio.fail_after(30):
             while not (claims := await store.claim(node, limit=5)):
-                with trio.move_on_after(0.1):  # nodes poll, too
-                    await store.wait_for_work()
+                await store.wait_for_work()
         assert [(claim.task_id, bytes(claim.payload)) for claim in claims] == [(first.id, b"2")]
         second = await self.add_one(store, debounced(3))
         assert (second.id != first.id, second.existing) == (True, UNSET)

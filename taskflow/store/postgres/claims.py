@@ -7,6 +7,7 @@ not be startable, a scan chooses (``claim_scan``).
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import math
 import uuid
 from collections.abc import Collection, Sequence
@@ -41,6 +42,8 @@ class PostgresClaims(StorePart, ClaimStore):
     def __init__(self, context: StoreContext) -> None:
         super().__init__(context)
         self._scans = ScanState(is_always_needed=context.max_per_host is not None)
+        # When the database was last asked which task becomes due next, by its clock.
+        self._next_due_at: dt.datetime | None = None
 
     async def claim(
         self,
@@ -151,9 +154,11 @@ class PostgresClaims(StorePart, ClaimStore):
         """Notify when the next task becomes due; if that is unknown callers poll anyway."""
         with contextlib.suppress(StoreUnavailable):
             priorities = self._announcements.position.priorities()
-            [(seconds,)] = await self._statements.run("next_due", priorities=priorities)
+            [(seconds, self._next_due_at)] = await self._statements.run(
+                "next_due", priorities=priorities, since=self._next_due_at
+            )
             seconds = min(math.inf if seconds is None else seconds, self._scans.wait_seconds())
-            await trio.sleep(seconds)
+            await trio.sleep(max(0.0, seconds))
             self._announcements.work.notify()
 
     async def _write(

@@ -73,13 +73,16 @@ RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.p
           THEN (SELECT q.settings::text FROM taskflow_queues AS q WHERE q.name = t.queue) END
 
 -- name: next_due
--- Seconds until the next task becomes due that is not due yet. Tasks that wait for others have no due
--- time, and their entries are not read.
-SELECT extract(epoch FROM taskflow_bounded(min(one.run_at)) - now())::float8
+-- Seconds until the next task becomes due, and the time of this statement. A task that became due
+-- since the last such statement counts: the claim before this one may have been too early for it. A
+-- claim ends within 10 seconds; older entries of claimed tasks are not read. Tasks that wait for
+-- others have no due time, and their entries are not read.
+SELECT extract(epoch FROM taskflow_bounded(min(one.run_at)) - now())::float8, now()
 FROM unnest(%(priorities)b::smallint[]) AS known (priority) CROSS JOIN LATERAL (
     SELECT t.run_at FROM taskflow_tasks AS t
     WHERE t.status = 'PENDING' AND t.priority = known.priority
-      AND t.run_at > now() AND t.run_at < taskflow_never()
+      AND t.run_at > greatest(%(since)b::timestamptz, now() - interval '10 seconds')
+      AND t.run_at < taskflow_never()
     ORDER BY t.run_at LIMIT 1
 ) AS one
 
