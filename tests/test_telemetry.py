@@ -22,6 +22,7 @@ import trio
 
 from taskflow import telemetry
 from taskflow.telemetry import Event, log
+from tests.logs import capture_logs
 
 PROGRAM = """
 import sys
@@ -114,7 +115,7 @@ def clock(monkeypatch):
 
 def test_floods_are_throttled(clock):
     """An event is logged once, and again after a period."""
-    with structlog.testing.capture_logs() as events:
+    with capture_logs() as events:
         for _ in range(3):
             telemetry.emit_throttled(Event.CONNECTIONS_FULL)
         clock[0] += log.PERIOD_SECONDS
@@ -124,7 +125,7 @@ def test_floods_are_throttled(clock):
 
 def test_all_events_above_debug_are_throttled(clock):
     """They are logged 20 times per period, independently of other events."""
-    with structlog.testing.capture_logs() as events:
+    with capture_logs() as events:
         for _ in range(1000):
             telemetry.emit(Event.BREAKER_OPENED, host="example.com")
         telemetry.emit(Event.BREAKER_CLOSED, host="example.com")
@@ -138,7 +139,7 @@ def test_all_events_above_debug_are_throttled(clock):
 
 def test_exceptions_are_throttled_by_type():
     """Exceptions of two types are logged separately."""
-    with structlog.testing.capture_logs() as events:
+    with capture_logs() as events:
         for error in [ValueError("1"), KeyError("2"), ExceptionGroup("", [ValueError("3")])]:
             telemetry.emit_throttled(Event.REQUEST_ERROR, error=error)
     assert [str(event["exc_info"]) for event in events] == ["1", "'2'"]
@@ -146,7 +147,7 @@ def test_exceptions_are_throttled_by_type():
 
 async def test_throttled_events_are_counted(autojump_clock):
     """Once per period and at the end, so that no occurrence is lost."""
-    with structlog.testing.capture_logs() as events:
+    with capture_logs() as events:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(telemetry.report_repeats)
             for _ in range(5):
@@ -168,7 +169,7 @@ async def test_events_name_their_task(autojump_clock):
         await trio.sleep(1)
         telemetry.emit(Event.FETCH_ERROR)
 
-    with structlog.testing.capture_logs() as events:
+    with capture_logs() as events:
         async with trio.open_nursery() as nursery:
             for number in range(1, 4):
                 nursery.start_soon(run, number)

@@ -8,13 +8,13 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
-import structlog.testing
 
 from taskflow.service import MEMORY_URL
 from taskflow.telemetry import Event
 from tests.api.live import LiveServer
 from tests.api.target import Target
 from tests.databases import new_database
+from tests.logs import capture_logs
 
 PUBLIC_URL = "https://tasks.example.com"
 FAULTS = {Event.REQUEST_ERROR.value[1], Event.CONNECTION_ERROR.value[1], Event.CRASHED.value[1]}
@@ -80,7 +80,7 @@ def database_uri(postgres_server: str) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def events() -> Iterator[list[dict[str, object]]]:
     """What the servers log; a fault of theirs among it fails the test, unless it takes it out."""
-    with structlog.testing.capture_logs() as events:
+    with capture_logs() as events:
         yield events
     assert [event for event in events if event["event"] in FAULTS] == []
 

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 import trio
 from standardwebhooks import Webhook
-from structlog.testing import capture_logs
 
 from taskflow.engine.context import EngineContext
 from taskflow.engine.node import Engine
@@ -21,6 +20,7 @@ from taskflow.model.signature import Signer, new_secret, secret_of
 from taskflow.model.task import AttemptStatus, NewTask, TaskStatus
 from taskflow.telemetry import Event
 from tests.engine.conftest import response
+from tests.logs import capture_logs
 from tests.loopback import SECRET
 
 DAYS = {"heartbeat_seconds": 40_000.0, "lease_seconds": 86_400.0, "poll_seconds": 86_400.0}

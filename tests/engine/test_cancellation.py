@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import structlog.testing
 import trio
 
 from taskflow.engine.load import LoadStatistics
@@ -11,6 +10,7 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.model.filter import TaskFilter
 from taskflow.model.task import TaskStatus
 from taskflow.telemetry import Event
+from tests.logs import capture_logs
 
 IDLE = LoadStatistics(held=0, waiting=0, running=0)
 
@@ -18,7 +18,7 @@ IDLE = LoadStatistics(held=0, waiting=0, running=0)
 @pytest.fixture
 def logs():
     """What the engine logs."""
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         yield logs
 
 

@@ -7,7 +7,6 @@ from collections import Counter
 import msgspec
 import pytest
 import trio
-from structlog.testing import capture_logs
 
 from taskflow.engine.credentials import UNUSED_SECONDS, Credentials
 from taskflow.fetch.authenticators import Authenticators
@@ -25,6 +24,7 @@ from taskflow.telemetry import Event
 from tests.engine.conftest import Bench, ScriptedFetcher
 from tests.engine.test_retries import BUSY, Script, run_one
 from tests.fetch.conftest import no_issuer
+from tests.logs import capture_logs
 
 KEYRING = Keyring([key_of(new_encryption_key())])
 OTHER_KEYRING = Keyring([key_of(new_encryption_key())])

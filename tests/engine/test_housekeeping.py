@@ -6,7 +6,6 @@ from functools import partial
 
 import msgspec
 import pytest
-import structlog.testing
 import trio
 
 from taskflow.engine.context import EngineContext
@@ -19,6 +18,7 @@ from taskflow.settings import Settings
 from taskflow.store.memory.store import MemoryStore
 from taskflow.telemetry import Event
 from tests.engine.conftest import ScriptedFetcher
+from tests.logs import capture_logs
 
 URL = msgspec.Raw(b'"http://target/0"')
 SCHEDULE = ScheduleDefinition(
@@ -101,7 +101,7 @@ async def test_an_outage_is_logged_once(autojump_clock, nursery, monkeypatch):
         await trio.lowlevel.checkpoint()
         raise StoreUnavailable
 
-    with structlog.testing.capture_logs() as logs, monkeypatch.context() as patch:
+    with capture_logs() as logs, monkeypatch.context() as patch:
         for verb in ("rescue", "expire", "fold_counts", "delete_finished"):
             patch.setattr(store, verb, fail)
         patch.setattr(store.schedules, "fire_due", fail)

@@ -6,7 +6,6 @@ import msgspec
 import pytest
 import trio
 from joserfc import jwk, jwt
-from structlog.testing import capture_logs
 
 from taskflow.api.published_keys import PublishedKeys
 from taskflow.engine.identity import Identity, rotate_signing_keys
@@ -27,6 +26,7 @@ from taskflow.model.keyring import NO_KEYS, Keyring
 from taskflow.store.base.signing_keys import KEPT_SECONDS
 from taskflow.store.memory.store import MemoryStore
 from taskflow.telemetry import Event
+from tests.logs import capture_logs
 
 URL = "https://tasks.example.com"
 ONE = b"1" * 32

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 import trio
-from structlog.testing import capture_logs
 
 from taskflow.engine.context import MAX_KEY_DELAY_SECONDS
 from taskflow.metrics.exposition import expose
@@ -13,6 +12,7 @@ from taskflow.model.keyring import Keyring
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.telemetry import Event
+from tests.logs import capture_logs
 from tests.metrics.scrape import Scrape
 
 ENCRYPTION = Encryption(Keyring([b"1" * 32]), ("payloads",))

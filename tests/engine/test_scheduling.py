@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-import structlog.testing
 import trio
 
 from taskflow.engine.housekeeping import MAX_SLEEP_SECONDS, Job, ScheduleFiring, run_job
@@ -15,6 +14,7 @@ from taskflow.model.options import TaskOptions
 from taskflow.model.schedule import Missed, ScheduleDefinition, Timing
 from taskflow.model.task import NewTask, TaskStatus
 from taskflow.store.memory.schedules import MemorySchedules
+from tests.logs import capture_logs
 
 PERIOD = 600.0
 
@@ -165,7 +165,7 @@ async def test_a_schedule_without_times_is_left_to_other_nodes(autojump_clock, b
     """It stays due, is tried once per second, and is logged once."""
     bench.schedules.refused = {"one": "no such zone"}
     nursery.start_soon(fire_schedules, bench)
-    with structlog.testing.capture_logs() as events:
+    with capture_logs() as events:
         await trio.sleep(10)
     assert 9 <= bench.schedules.looks <= 11
     assert [(one["schedule"], one["reason"]) for one in events] == [("one", "no such zone")]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 from standardwebhooks import Webhook
-from structlog.testing import capture_logs
 
 from taskflow.cli import main
 from taskflow.engine.configured_secrets import read_keyring, read_signer
@@ -14,6 +13,7 @@ from taskflow.model.keyring import Keyring, key_of, new_encryption_key
 from taskflow.model.signature import Signer, new_secret, secret_of
 from taskflow.settings import Settings
 from taskflow.telemetry import Event
+from tests.logs import capture_logs
 from tests.loopback import SECRET
 
 OTHER = new_secret()

@@ -6,7 +6,6 @@ import time
 
 import pytest
 from standardwebhooks import Webhook
-from structlog.testing import capture_logs
 
 from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import ErrorType
@@ -16,6 +15,7 @@ from taskflow.model.task import TaskStatus
 from taskflow.telemetry import Event
 from tests.engine.conftest import Bench
 from tests.engine.test_retries import BUSY, Script, run_one
+from tests.logs import capture_logs
 from tests.loopback import SECRET
 
 SIGNED = TaskOptions(sign=True)

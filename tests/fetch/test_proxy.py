@@ -6,7 +6,6 @@ import functools
 import ssl
 
 import pytest
-import structlog.testing
 import trio
 import trustme
 
@@ -30,6 +29,7 @@ from taskflow.settings import Settings
 from tests.egress_proxy import AUTHORIZATION, USERINFO, EgressProxy
 from tests.fetch.scripted import Then, answer, fetch_with, is_failure, pem_of, response_of
 from tests.fetch.test_fetch_connections import closed_port
+from tests.logs import capture_logs
 from tests.loopback import OPEN
 from tests.metrics.scrape import Scrape
 
@@ -237,7 +237,7 @@ class TestProxiesOfQueues:
         routes = EgressRoutes(settings, Metrics())
         general, own = routes.route_of(None), routes.route_of("http://b.example")
         assert routes.route_of("http://a.example") is general
-        with structlog.testing.capture_logs() as events:
+        with capture_logs() as events:
             await general.postponed(ProxyFailed("down"))
             await trio.sleep(20)
             late = await general.postponed(ProxyFailed("down"))
@@ -275,7 +275,7 @@ class TestProxiesOfQueues:
         resolver.table["target.example"] = ["127.0.0.1"]
         target = await serve([OK])
         url = f"http://target.example:{target.port}/"
-        with structlog.testing.capture_logs() as events:
+        with capture_logs() as events:
             async with through("") as fetcher:
                 outcome = await fetch_with(fetcher, url, egress_proxy="socks5://a:hidden-one@b")
         assert is_failure(outcome, ErrorType.INTERNAL)

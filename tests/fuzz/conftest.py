@@ -6,13 +6,13 @@ import random
 from collections.abc import Iterator
 
 import pytest
-import structlog.testing
 
 from taskflow.service import MEMORY_URL
 from tests.api.conftest import FAULTS, open_database
 from tests.api.live import LiveServer
 from tests.fuzz.fuzzer import KEY, Length
 from tests.fuzz.idle import open_idle_app
+from tests.logs import capture_logs
 
 SHORT = Length(examples=5, edge_step=10)
 LONG_EXAMPLES = 1500
@@ -54,6 +54,6 @@ def idle_server(request: pytest.FixtureRequest) -> Iterator[LiveServer]:
 @pytest.fixture(autouse=True)
 def no_faults() -> Iterator[None]:
     """A fault that a server logs fails the test, whatever was answered."""
-    with structlog.testing.capture_logs() as events:
+    with capture_logs() as events:
         yield
     assert [event for event in events if event["event"] in FAULTS] == []

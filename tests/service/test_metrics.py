@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Mapping
 
 import pytest
-import structlog.testing
 
 from taskflow.metrics import Metrics
 from taskflow.metrics.exposition import expose
 from taskflow.service import metrics_sharing
 from taskflow.telemetry import Event
+from tests.logs import capture_logs
 from tests.metrics.scrape import Scrape, promtool
 from tests.service.database import COMPLETED, Row
 from tests.service.processes import PATIENCE_SECONDS, Running, running, started, wait_until
@@ -219,7 +219,7 @@ async def test_without_a_shared_folder_each_process_reports_itself(monkeypatch, 
     """It serves nevertheless, and the log says what is missing."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     metrics = Metrics()
-    with structlog.testing.capture_logs() as events:
+    with capture_logs() as events:
         async with metrics_sharing(metrics, os.getpid(), lambda: True) as share_metrics:
             share_metrics()
             metrics.accepted(1)
