@@ -231,7 +231,7 @@ async def test_a_node_ignores_its_own_notifications(database_url, store, connect
     """Its own notifications come back to it and are passed over: it has been woken already."""
     with trio.fail_after(90):
         await store.wait_for_work()  # the listener has connected
-        await store.add([new_task()])
+        await store.add([new_task(delay_seconds=3600)])
         await store.wait_for_work()
         heard = trio.Event()
 

@@ -82,6 +82,7 @@ class ScanResult(msgspec.Struct, frozen=True):
         is_complete: True if the scan covered everything, or found enough.
         is_needed_again: True if the next claim must scan, too.
         wait_seconds: Time until a held task may start; ``None`` if that is unknown.
+        now: Time of the scan, by the clock of the database.
     """
 
     rows: list[Row]
@@ -91,6 +92,7 @@ class ScanResult(msgspec.Struct, frozen=True):
     is_complete: bool
     is_needed_again: bool
     wait_seconds: float | None
+    now: dt.datetime
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -200,6 +202,7 @@ def scan_and_claim(
         is_complete=is_complete or not decision.selector.remaining,
         is_needed_again=not decision.state.is_unlimited or request.max_per_host is not None,
         wait_seconds=_seconds_to_next_start(decision),
+        now=decision.state.now,
     )
 
 

@@ -42,8 +42,8 @@ class PostgresClaims(StorePart, ClaimStore):
     def __init__(self, context: StoreContext) -> None:
         super().__init__(context)
         self._scans = ScanState(is_always_needed=context.max_per_host is not None)
-        # When the database was last asked which task becomes due next, by its clock.
-        self._next_due_at: dt.datetime | None = None
+        # Tasks that were due by then, by the clock of the database, have woken a claim.
+        self._considered_until: dt.datetime | None = None
 
     async def claim(
         self,
@@ -63,6 +63,8 @@ class PostgresClaims(StorePart, ClaimStore):
                 lambda connection: self._claim(connection, one, request, is_tight=is_tight)
             )
             one.claimed(claimed.points)
+        if claimed.scan is not None:
+            self._considered_until = claimed.scan.now
         if self._scans.update(claimed):
             self._announcements.work.notify()
         limiter = claimed.scan.limiter if claimed.scan is not None else None
@@ -154,8 +156,8 @@ class PostgresClaims(StorePart, ClaimStore):
         """Notify when the next task becomes due; if that is unknown callers poll anyway."""
         with contextlib.suppress(StoreUnavailable):
             priorities = self._announcements.position.priorities()
-            [(seconds, self._next_due_at)] = await self._statements.run(
-                "next_due", priorities=priorities, since=self._next_due_at
+            [(seconds, self._considered_until)] = await self._statements.run(
+                "next_due", priorities=priorities, since=self._considered_until
             )
             seconds = min(math.inf if seconds is None else seconds, self._scans.wait_seconds())
             await trio.sleep(max(0.0, seconds))

@@ -74,9 +74,9 @@ RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.p
 
 -- name: next_due
 -- Seconds until the next task becomes due, and the time of this statement. A task that became due
--- since the last such statement counts: the claim before this one may have been too early for it. A
--- claim ends within 10 seconds; older entries of claimed tasks are not read. Tasks that wait for
--- others have no due time, and their entries are not read.
+-- since the given time counts: the last claim may have been too early for it. A claim ends within
+-- 10 seconds; older entries of claimed tasks are not read. Tasks that wait for others have no due
+-- time, and their entries are not read.
 SELECT extract(epoch FROM taskflow_bounded(min(one.run_at)) - now())::float8, now()
 FROM unnest(%(priorities)b::smallint[]) AS known (priority) CROSS JOIN LATERAL (
     SELECT t.run_at FROM taskflow_tasks AS t
