@@ -228,9 +228,18 @@ class MemoryMonitoring(MonitoringStore):
 
     def _node_of(self, node_id: uuid.UUID, node: MemoryNode) -> NodeRecord:
         seconds_left = node.expires_at - trio.current_time()
-        expires_at = self._now() + dt.timedelta(seconds=seconds_left)
+        now = self._now()
+        expires_at = now + dt.timedelta(seconds=seconds_left)
         held = [one for one in self._running() if one.node_id == node_id]
-        longest = sorted(held, key=lambda one: (one.started_at, one.task_id))[:LISTED_TASKS]
+        held.sort(key=lambda one: (one.started_at, one.task_id))
+        longest = [
+            RunningTask(
+                id=one.task_id,
+                host=one.host,
+                running_seconds=round((now - one.started_at).total_seconds(), 3),
+            )
+            for one in held[:LISTED_TASKS]
+        ]
         return NodeRecord(
             id=node_id,
             name=node.name,
@@ -242,12 +251,6 @@ class MemoryMonitoring(MonitoringStore):
             expires_at=expires_at,
             alive=seconds_left > 0,
             running=len(held),
-            longest_running_seconds=self._seconds(longest[0]) if longest else None,
-            longest_running=[
-                RunningTask(id=one.task_id, host=one.host, running_seconds=self._seconds(one))
-                for one in longest
-            ],
+            longest_running_seconds=longest[0].running_seconds if longest else None,
+            longest_running=longest,
         )
-
-    def _seconds(self, one: RunningHold) -> float:
-        return round((self._now() - one.started_at).total_seconds(), 3)
