@@ -10,7 +10,8 @@
 #   ./run_tests.sh --fuzz ...    the random tests in their long form: the API by its own document for
 #                                minutes on each store (--fuzz-examples N, --fuzz-seed N),
 #                                sequences of calls to the stores, messages in HTTP/1.1, and large
-#                                values of each field; for a scheduled job
+#                                values of each field; and the API, the clients and the command
+#                                line on both stores; for a scheduled job
 #   ./run_tests.sh --smoke URL   only the smoke's six requests, sent to a server that runs
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
@@ -160,7 +161,7 @@ case ${1-} in
     ;;
 --fuzz)
     exec "$venv/bin/python" -m pytest tests/fuzz tests/store/test_stateful.py \
-        tests/http1/test_differences.py tests/api/test_event_loop{,_crowds}.py -s "$@"
+        tests/http1/test_differences.py tests/api tests/cli tests/client -s "$@"
     ;;
 --smoke)
     exec "$venv/bin/python" tests/smoke.py "${2:?run_tests.sh: --smoke needs the URL of a server}"

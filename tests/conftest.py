@@ -6,7 +6,7 @@ import gc
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -56,6 +56,11 @@ SLOW_PLACES = (
     "tests/fetch/test_hostile.py",
 )
 
+# Each store keeps the same contract (tests/store), and the contract of the API is tested on each.
+# The rest above the stores is tested on PostgreSQL, with --fast on memory, with --fuzz on both.
+ABOVE_STORES = tuple(f"tests/{name}/" for name in ("api", "cli", "client"))
+ON_BOTH_STORES = "tests/api/test_contract.py"
+
 SLOW_FOLDERS = tuple(place for place in SLOW_PLACES if place.endswith("/"))
 
 
@@ -76,9 +81,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Start with what takes longest; leave out what is for a scheduled job, or for no --fast."""
     items.sort(key=_place)
+    is_fast = config.getoption("--fast")
     if not config.getoption("--fuzz", default=False):
         _leave_out(config, items, lambda item: item.get_closest_marker("long") is not None)
-    if config.getoption("--fast"):
+        if not is_fast:
+            ids = {item.nodeid for item in items}
+            _leave_out(config, items, lambda item: _is_on_postgres_too(item, ids))
+    if is_fast:
         _leave_out(config, items, _is_slow)
 
 
@@ -94,6 +103,17 @@ def _leave_out(
     left_out = {item for item in items if is_left_out(item)}
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+def _is_on_postgres_too(item: pytest.Item, ids: Collection[str]) -> bool:
+    """Whether a test above the stores repeats on memory what another proves on PostgreSQL."""
+    other = item.nodeid.replace("[memory", "[postgres")
+    return (
+        item.nodeid.startswith(ABOVE_STORES)
+        and not item.nodeid.startswith(ON_BOTH_STORES)
+        and other != item.nodeid
+        and other in ids
+    )
 
 
 def _place(item: pytest.Item) -> int:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from taskflow.metrics.catalogue import CATALOGUE, Family, Kind
@@ -37,36 +36,44 @@ def expressions() -> Iterator[tuple[str, str]]:
         yield rule["alert"], rule["expr"]
 
 
-@pytest.mark.parametrize(("place", "expression"), list(expressions()))
-class TestExpression:
-    def test_its_metrics_exist(self, place, expression):
+class TestExpressions:
+    def test_their_metrics_exist(self):
         """Names, labels and label values are in the catalogue."""
-        for name, matchers in SELECTOR.findall(expression):
-            family = NAMED[name]
-            for label, how, value in MATCHER.findall(matchers):
-                assert label in {*family.labels, *OF_PROMETHEUS}
-                if label in family.labels and family.series is not None:
-                    values = {one[family.labels.index(label)] for one in family.series}
-                    pattern = value if "~" in how else re.escape(value)
-                    assert any(re.fullmatch(pattern, one) for one in values), (label, value)
+        for place, expression in expressions():
+            for name, matchers in SELECTOR.findall(expression):
+                for label, how, value in MATCHER.findall(matchers):
+                    assert is_known(NAMED[name], label, how, value), (place, label, value)
 
-    def test_it_groups_by_labels_that_there_are(self, place, expression):
-        """Else it would group all in one, without a word."""
-        known = {label for name, _ in SELECTOR.findall(expression) for label in NAMED[name].labels}
-        for group in re.findall(r"\b(?:by|on|group_left) \(([^)]*)\)", expression):
-            assert set(group.split(", ")) <= known | OF_PROMETHEUS
+    def test_they_group_by_labels_that_there_are(self):
+        """Else they would group all in one, without a word."""
+        for place, expression in expressions():
+            names = [name for name, _ in SELECTOR.findall(expression)]
+            known = OF_PROMETHEUS.union(*(NAMED[name].labels for name in names))
+            for group in re.findall(r"\b(?:by|on|group_left) \(([^)]*)\)", expression):
+                assert set(group.split(", ")) <= known, place
 
-    def test_values_from_the_store_are_not_summed(self, place, expression):
+    def test_values_from_the_store_are_not_summed(self):
         """Gauges that all nodes read from the store are aggregated by their maximum."""
-        for name, _ in SELECTOR.findall(expression):
-            if NAMED[name].is_of_store:
-                assert re.search(rf"max(?: by \([^)]*\))? ?\({name}\b", expression)
+        for place, expression in expressions():
+            for name, _ in SELECTOR.findall(expression):
+                if NAMED[name].is_of_store:
+                    assert re.search(rf"max(?: by \([^)]*\))? ?\({name}\b", expression), place
 
-    def test_only_counters_have_rates(self, place, expression):
+    def test_only_counters_have_rates(self):
         """Counters are always queried with a rate."""
-        for name, _ in SELECTOR.findall(expression):
-            has_rate = re.search(rf"(?:rate|increase)\({name}\b", expression) is not None
-            assert has_rate == (NAMED[name].kind is not Kind.GAUGE)
+        for place, expression in expressions():
+            for name, _ in SELECTOR.findall(expression):
+                has_rate = re.search(rf"(?:rate|increase)\({name}\b", expression) is not None
+                assert has_rate == (NAMED[name].kind is not Kind.GAUGE), place
+
+
+def is_known(family: Family, label: str, how: str, value: str) -> bool:
+    """Whether a metric has a label, with a value that the matcher selects."""
+    if label not in family.labels or family.series is None:
+        return label in {*family.labels, *OF_PROMETHEUS}
+    values = {one[family.labels.index(label)] for one in family.series}
+    pattern = value if "~" in how else re.escape(value)
+    return any(re.fullmatch(pattern, one) for one in values)
 
 
 def test_each_metric_is_used():

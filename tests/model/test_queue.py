@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
-
 from taskflow.model.queue_limits import HostLimits, QueueSettings, Rate
 from taskflow.model.queues import limits_text
 
@@ -23,19 +21,19 @@ def per_host(text: str) -> str:
     return text and f"{text} per host"
 
 
-@pytest.mark.parametrize("is_paused", [True, False])
-@pytest.mark.parametrize(("most", "rate"), list(itertools.product(CONCURRENCY, RATES)))
-@pytest.mark.parametrize(("host_most", "host_rate"), list(itertools.product(CONCURRENCY, RATES)))
-def test_each_limit_has_its_value_unit_and_scope(is_paused, most, rate, host_most, host_rate):
+def test_each_limit_has_its_value_unit_and_scope():
     """In every combination; a pause is no limit."""
-    settings = QueueSettings(
-        paused=is_paused,
-        max_concurrency=most[0],
-        rate=rate[0],
-        per_host=HostLimits(max_concurrency=host_most[0], rate=host_rate[0]),
-    )
-    parts = [most[1], rate[1], per_host(host_most[1]), per_host(host_rate[1])]
-    assert limits_text(settings) == ", ".join(filter(None, parts))
+    for is_paused, most, rate, host_most, host_rate in itertools.product(
+        (True, False), CONCURRENCY, RATES, CONCURRENCY, RATES
+    ):
+        settings = QueueSettings(
+            paused=is_paused,
+            max_concurrency=most[0],
+            rate=rate[0],
+            per_host=HostLimits(max_concurrency=host_most[0], rate=host_rate[0]),
+        )
+        parts = [most[1], rate[1], per_host(host_most[1]), per_host(host_rate[1])]
+        assert limits_text(settings) == ", ".join(filter(None, parts)), settings
 
 
 def test_a_queue_without_limits_has_no_text():
