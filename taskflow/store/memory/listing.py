@@ -173,6 +173,10 @@ class RunningHold(msgspec.Struct, frozen=True):
     host: str
     started_at: dt.datetime
 
+    def seconds_at(self, now: dt.datetime) -> float:
+        """Return how long it has been running."""
+        return round((now - self.started_at).total_seconds(), 3)
+
 
 class MemoryMonitoring(MonitoringStore):
     """The part of ``MemoryStore`` that operators read.
@@ -214,8 +218,9 @@ class MemoryMonitoring(MonitoringStore):
         by_host: dict[str, list[RunningHold]] = {}
         for one in self._running():
             by_host.setdefault(one.host, []).append(one)
+        now = self._now()
         running = {
-            host: RunningTasks(len(ones), max(map(self._seconds, ones)))
+            host: RunningTasks(len(ones), max(one.seconds_at(now) for one in ones))
             for host, ones in by_host.items()
         }
         return hosts_of(fetched, running, held, limit=limit)
@@ -236,7 +241,7 @@ class MemoryMonitoring(MonitoringStore):
             RunningTask(
                 id=one.task_id,
                 host=one.host,
-                running_seconds=round((now - one.started_at).total_seconds(), 3),
+                running_seconds=one.seconds_at(now),
             )
             for one in held[:LISTED_TASKS]
         ]
