@@ -40,10 +40,10 @@ TASKS = 10_000
 CALLERS = 16
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
-# Twice what is counted on a machine that is slow and busy (98, 98, 99, 43; alone 63, 38, 24, 3):
-# batches are smaller there. One for each task would be a thousand.
-MAX_STATEMENTS = {"add": 200, "claim": 160, "settle": 150, "other": 90}
-MAX_HOPS = 480  # (110 to 226)
+# Alone 63, 38, 24 and 3; batches are smaller on a machine that is slow and busy (98, 170, 99, 117
+# with a load of 16 on two cores). One for each task would be a thousand.
+MAX_STATEMENTS = {"add": 250, "claim": 300, "settle": 250, "other": 250}
+MAX_HOPS = 800  # (110 to 390)
 # Trio drops expired deadlines once there are a thousand of them: that many may be left.
 MAX_OBJECTS_LEFT = 3000  # (1,100; 1,300 after three times as many tasks)
 MAX_BLOCKS_LEFT = 6000  # (2,300; 2,800)

@@ -32,6 +32,8 @@ from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Execute, Row, claim_of
 from taskflow.store.postgres.statements import StoreContext, StorePart
 
+# An announcement within this process comes this long after the task can be seen.
+_ANNOUNCED_SECONDS: Final = 0.005
 # Lanes that are read to find out whether all waiting tasks go to one host.
 _FEW_LANES: Final = 5
 
@@ -160,7 +162,8 @@ class PostgresClaims(StorePart, ClaimStore):
                 "next_due", priorities=priorities, since=self._considered_until
             )
             seconds = min(math.inf if seconds is None else seconds, self._scans.wait_seconds())
-            await trio.sleep(max(0.0, seconds))
+            # A task that was just added is announced at this moment, and needs no second claim.
+            await trio.sleep(max(_ANNOUNCED_SECONDS, seconds))
             self._announcements.work.notify()
 
     async def _write(
