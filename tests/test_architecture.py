@@ -115,6 +115,7 @@ SHARED_NAMES = {
         "task",
         "queues",
         "schedules",
+        "groups",
         "schedule",
         "events",
         "stats",

@@ -109,7 +109,8 @@ async def expire_tasks(context: EngineContext) -> float:
 async def fold_counts(context: EngineContext) -> float:
     """Add a batch of recorded changes to the stored counts of tasks."""
     folded = await context.store.fold_counts(limit=FOLD_BATCH)
-    return 0.0 if folded >= FOLD_BATCH else context.settings.heartbeat_seconds
+    of_groups = await context.store.groups.fold_counts(limit=FOLD_BATCH)
+    return 0.0 if max(folded, of_groups) >= FOLD_BATCH else context.settings.heartbeat_seconds
 
 
 async def delete_old_rows(context: EngineContext) -> float:
@@ -123,14 +124,24 @@ async def delete_old_rows(context: EngineContext) -> float:
     events = await store.delete_old_events(limit=DELETE_SMALL_ROWS_BATCH)
     firings = await store.schedules.delete_old_firings(limit=DELETE_SMALL_ROWS_BATCH)
     audit_entries = await _delete_audit_entries(context)
+    group_rows = await _delete_groups(context)
     if tasks:
         emit(Event.TASKS_DELETED, tasks=tasks)
     has_more = (
-        tasks  # a batch of large tasks is smaller than its limit
+        tasks
+        or group_rows  # a batch of large tasks is smaller than its limit
         or max(keys, queue_rows) >= DELETE_BATCH
         or max(events, firings, audit_entries) >= DELETE_SMALL_ROWS_BATCH
     )
     return DELETE_BATCH_PAUSE_SECONDS if has_more else _delete_pause_seconds(context)
+
+
+async def _delete_groups(context: EngineContext) -> int:
+    age_seconds = context.settings.retention_seconds
+    if age_seconds is None:
+        return 0
+    groups = context.store.groups
+    return await groups.delete_finished(age_seconds=age_seconds, limit=DELETE_BATCH)
 
 
 async def _delete_audit_entries(context: EngineContext) -> int:

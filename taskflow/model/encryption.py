@@ -16,16 +16,19 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from taskflow.model.errors import KeyMissing, Undecryptable
+from taskflow.model.groups import Group, NewGroup
 from taskflow.model.keyring import NO_KEYS, Keyring
 from taskflow.model.masking import MASKING, Masking
 from taskflow.model.outcome import KeptResponse, Response, reason_phrase, response_of
 from taskflow.model.schedule import Schedule, ScheduleDefinition
 from taskflow.model.sealed_document import (
     SEALED_START,
+    body_beside,
     data_of,
     is_sealed,
     sealed_of,
     sealed_part_of,
+    with_body,
 )
 from taskflow.model.task import AttemptRecord, Claim, NewTask, Task
 
@@ -135,6 +138,16 @@ class Encryption:
         template = msgspec.structs.replace(template, payload=payload)
         return msgspec.structs.replace(after, task=task, template=template)
 
+    def seal_group(self, group: NewGroup) -> NewGroup:
+        """Return a new group as it is stored: its completion task is encrypted."""
+        if not self.has_payloads or group.on_complete is None or group.completion is None:
+            return group
+        sealed = self._sealed(bytes(group.on_complete), _group_place(group.queue))
+        completion = self.seal_task(group.completion)
+        return msgspec.structs.replace(
+            group, on_complete=msgspec.Raw(sealed), completion=completion
+        )
+
     # What is shown; it stays encrypted if the key is missing or the data was changed
 
     def opened_task(self, task: Task) -> Task:
@@ -182,6 +195,16 @@ class Encryption:
             return schedule
         return self._masking.schedule(msgspec.structs.replace(schedule, task=task))
 
+    def shown_group(self, group: Group) -> Group:
+        """Return a group with its completion task decrypted and masked."""
+        if group.on_complete is None or not is_sealed(bytes(group.on_complete)):
+            return group
+        try:
+            task = self._opened(group.on_complete, _group_place(group.queue))
+        except _CANNOT:
+            return group
+        return self._masking.group(msgspec.structs.replace(group, on_complete=task))
+
     # What is needed to act on it
 
     def open_schedule(self, definition: ScheduleDefinition) -> ScheduleDefinition:
@@ -225,7 +248,8 @@ class Encryption:
             Undecryptable: It was changed.
         """
         if is_sealed(payload):
-            return self._resealed(payload, _payload_place(queue))
+            sealed, body = body_beside(payload)
+            return with_body(self._resealed(sealed, _payload_place(queue)), body)
         if not is_callback or SEALED_START not in payload:
             return payload
         task = _OBJECT.decode(_OBJECT.decode(payload)["body"])
@@ -263,6 +287,15 @@ class Encryption:
         definition = definition.replace(payload, again)
         return definition.replace(task, self._resealed(task, _schedule_place(known.name)))
 
+    def reseal_group(self, on_complete: bytes, queue: str) -> bytes:
+        """Return the stored completion task of a group encrypted with the first key.
+
+        Raises:
+            KeyMissing: It is encrypted with another key.
+            Undecryptable: It was changed.
+        """
+        return self._resealed(on_complete, _group_place(queue))
+
     def _resealed(self, sealed: bytes, place: bytes) -> bytes:
         data = data_of(sealed)
         if self.keyring.is_current(data):
@@ -274,7 +307,9 @@ class Encryption:
     ) -> msgspec.Raw:
         text = bytes(payload)
         if is_sealed(text):
-            return self._opened(payload, _payload_place(queue))
+            sealed, body = body_beside(text)
+            opened = self._opened(msgspec.Raw(sealed), _payload_place(queue))
+            return msgspec.Raw(with_body(bytes(opened), body)) if body else opened
         if callback_of is not None and SEALED_START in text:
             return self._open_callback(payload)
         return payload
@@ -331,6 +366,10 @@ def _payload_place(queue: str) -> bytes:
 
 def _response_place(task_id: uuid.UUID) -> bytes:
     return b"response\n" + task_id.bytes
+
+
+def _group_place(queue: str) -> bytes:
+    return b"group\n" + queue.encode()
 
 
 def _schedule_place(name: str) -> bytes:

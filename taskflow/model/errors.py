@@ -27,9 +27,11 @@ The tree::
         ├── ResultNotFound       404
         ├── QueueNotFound        404
         ├── ScheduleNotFound     404
+        ├── GroupNotFound        404
         ├── NoIssuer             404
         ├── BodyTooSlow          408
         ├── NotUnique            409
+        ├── GroupClosed          409
         ├── ScheduleOverlap      409
         ├── TaskGone             410
         ├── ScheduleExists       412
@@ -248,6 +250,30 @@ class ScheduleOverlap(RequestError):
     """A task of the schedule is PENDING or RUNNING, and the schedule has ``overlap: "skip"``."""
 
     problem = types.SCHEDULE_OVERLAP
+
+
+class GroupNotFound(RequestError):
+    """No group has this id."""
+
+    problem = types.GROUP_NOT_FOUND
+
+
+class GroupClosed(RequestError):
+    """A group takes no more tasks.
+
+    Args:
+        group_id: The group.
+        why: Why not.
+        places: For an array: the indexes of the tasks that would join it.
+    """
+
+    problem = types.GROUP_CLOSED
+
+    def __init__(self, group_id: uuid.UUID, why: str, places: Sequence[int] = ()) -> None:
+        message = f"the group {group_id} takes no more tasks: {why}"
+        super().__init__(message)
+        pointers = [f"#/{index}/group" for index in places[:MAX_NAMED_CONFLICTS]] or ["#/group"]
+        self.errors = tuple(FieldError(pointer, message) for pointer in pointers)
 
 
 class CredentialNotFound(RequestError):

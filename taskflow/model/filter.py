@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
         finished_before: Finished before this time.
         url_contains: The submitted URL contains this text (case-sensitive).
         order_key: The order key.
+        group: The id of the group.
         scope: The queue is one of these.
     """
 
@@ -42,6 +44,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
     finished_before: dt.datetime | None = None
     url_contains: str | None = None
     order_key: str | None = None
+    group: uuid.UUID | None = None
     scope: QueueScope | None = None
 
 
@@ -66,6 +69,7 @@ def matches(task: Task, host: str | None, wanted: TaskFilter) -> bool:
         and wanted.host in (None, host)
         and wanted.error_type in (None, task.error_type)
         and wanted.order_key in (None, task.order_key)
+        and wanted.group in (None, task.group)
         and _is_within(task.created_at, wanted.created_after, wanted.created_before)
         and _is_within(task.finished_at, wanted.finished_after, wanted.finished_before)
         and (wanted.url_contains is None or wanted.url_contains in url_of(task.payload))

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from taskflow.model.groups import Group
 from taskflow.model.schedule import Schedule
 from taskflow.model.task import Claim, Task
 
@@ -175,6 +176,12 @@ class Masking:
     def schedule(self, schedule: Schedule) -> Schedule:
         """Return a schedule with its credentials masked."""
         return msgspec.structs.replace(schedule, task=self.document(schedule.task))
+
+    def group(self, group: Group) -> Group:
+        """Return a group with the credentials in its completion task masked."""
+        if group.on_complete is None:
+            return group
+        return msgspec.structs.replace(group, on_complete=self.document(group.on_complete))
 
     def claim(self, claim: Claim) -> Claim:
         """Return a claim; in a callback, the task that it sends is masked."""

@@ -91,6 +91,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         callback_authority: That host with its port, unless that is the default port.
         callback_of: In a callback, the task whose outcome it sends. Clients cannot set this or the
             following options.
+        completion_of: In the task that a completed group creates, the group.
         schedule: The name of the schedule that created it.
         scheduled_at: The scheduled time.
         if_none_match: The entity tag on which its fetch is conditional.
@@ -110,6 +111,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     callback_host: str | None = None
     callback_authority: str | None = None
     callback_of: uuid.UUID | None = None
+    completion_of: uuid.UUID | None = None
     schedule: str | None = None
     scheduled_at: dt.datetime | None = None
     if_none_match: str | None = None

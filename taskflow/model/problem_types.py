@@ -127,6 +127,14 @@ SCHEDULE_NOT_FOUND: Final = _declare(
     "Check the name in `GET /schedules`; `PUT` creates a schedule.",
     "No schedule has this name.",
 )
+GROUP_NOT_FOUND: Final = _declare(
+    "group-not-found",
+    HTTPStatus.NOT_FOUND,
+    "Group not found",
+    "No group has this id. Completed and canceled groups are deleted after a time, like tasks.",
+    "Check the id in `GET /groups`.",
+    "No group has this id.",
+)
 CREDENTIAL_NOT_FOUND: Final = _declare(
     "credential-not-found",
     HTTPStatus.NOT_FOUND,
@@ -176,6 +184,15 @@ NOT_UNIQUE: Final = _declare(
     "stored, and a finished task is not retried.",
     "`detail` names the other task. Wait until it is finished, or cancel it.",
     "the task 019abf75-cdd0-7a45-8a3f-6f0bc45a6b6e has this unique key",
+)
+GROUP_CLOSED: Final = _declare(
+    "group-closed",
+    HTTPStatus.CONFLICT,
+    "Group is closed",
+    "The group takes no more tasks: it was closed or canceled, or a task of it failed and the "
+    "others are canceled.",
+    "Submit the task without `group`, or create another group.",
+    "the group 019abf75-cdd0-7a45-8a3f-6f0bc45a6b6e takes no more tasks: it is CLOSED",
 )
 TASK_DELETED: Final = _declare(
     "task-deleted",

@@ -4,6 +4,9 @@ An encrypted document is the JSON object ``{"$encrypted":"..."}``. It replaces a
 body of a response. No client can submit such a payload, because an object needs a URL, and no
 response of a target looks like this, because an encrypted one has no headers and no URL. So
 encrypted and plain tasks are stored side by side, and each can be recognized.
+
+The payload of the task of a completed group has a body beside the encrypted part, which is not
+encrypted: ``{"$encrypted":"...","body":{...}}``. The database adds it, without the key.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from taskflow.model.keyring import key_id_in
 
 SEALED_START: Final = b'{"$encrypted":"'
 _SEALED_END: Final = b'"}'
+_BODY: Final = b'","body":'
 # The body follows a message or a status, which are short.
 _MAX_START_BYTES: Final = 400
 
@@ -54,6 +58,19 @@ def sealed_part_of(response: bytes | msgspec.Raw) -> msgspec.Raw | None:
         return None
     part = msgspec.Raw(bytes(kept.result) or bytes(kept.body))
     return None if kept.url or not is_sealed(bytes(part)) else part
+
+
+def body_beside(sealed: bytes) -> tuple[bytes, bytes]:
+    """Return the encrypted part of a document, and the body beside it; empty if there is none."""
+    if sealed.endswith(_SEALED_END):
+        return sealed, b""
+    end = sealed.find(_BODY, len(SEALED_START))
+    return sealed[: end + 1] + b"}", sealed[end + len(_BODY) : -1]
+
+
+def with_body(document: bytes, body: bytes) -> bytes:
+    """Return a JSON object, encrypted or not, with a body added, if there is one."""
+    return document[:-1] + b"," + _BODY[2:] + body + b"}" if body else document
 
 
 def data_of(sealed: bytes) -> bytes:

@@ -88,6 +88,7 @@ class NewTask(msgspec.Struct, frozen=True):
         authority: The host with its port, unless that is the default port; empty without a host.
         order_key: Tasks of its queue with the same key run one at a time, in order.
         on_failure: What happens to the key when the task fails; ``None`` without a key.
+        group: The group that it joins.
         options: Options for its attempts.
     """
 
@@ -104,6 +105,7 @@ class NewTask(msgspec.Struct, frozen=True):
     authority: str = ""
     order_key: str | None = None
     on_failure: OnFailure | None = None
+    group: uuid.UUID | None = None
     options: TaskOptions = NO_OPTIONS
 
     @property
@@ -140,6 +142,8 @@ class NewTask(msgspec.Struct, frozen=True):
             scheduled_at=self.options.scheduled_at,
             order_key=self.order_key,
             on_failure=self.on_failure,
+            group=self.group,
+            completion_of=self.options.completion_of,
             waiting_for=None if self.order_key is None else IN_LINE,
         )
 
@@ -196,6 +200,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         order_key: Tasks of its queue with the same key run one at a time, in order.
         on_failure: What happens to the key when the task fails; ``None`` without a key. A FAILED
             task with ``hold`` holds its key.
+        group: The id of its group, if it is in one.
+        completion_of: In the task that a completed group creates, the id of the group.
         held: Why it does not start although it is due, or ``None``.
         waiting_for: The task that must finish before it is due, or ``None``.
         existing: In the response to a submission, what the submission did to this task, which
@@ -235,6 +241,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     scheduled_at: Moment | None = None
     order_key: OrderKey | None = None
     on_failure: OnFailure | None = None
+    group: uuid.UUID | None = None
+    completion_of: uuid.UUID | None = None
     held: Hold | None = None
     waiting_for: WaitingFor | None = None
     existing: Existing | UnsetType = UNSET

@@ -17,9 +17,11 @@ from taskflow.model.audit import Actor
 from taskflow.model.encryption import Encryption
 from taskflow.model.errors import FieldError, Unprocessable
 from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.groups import ALL_GROUPS, Group, GroupFilter, NewGroup
 from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleDefinition
 from taskflow.model.task import AttemptRecord, IdempotencyKey, NewTask, Task
 from taskflow.store.base.claims import Retry, Settlement
+from taskflow.store.base.groups import AddedGroup, GroupPage, GroupStore
 from taskflow.store.base.listing import Page
 from taskflow.store.base.schedules import SchedulePage, ScheduleStore
 from taskflow.store.base.store import TaskStore
@@ -42,12 +44,14 @@ class EncryptedStore:
 
     Attributes:
         schedules: The schedules, whose templates are encrypted like payloads.
+        groups: The groups, whose completion tasks are.
     """
 
     def __init__(self, store: TaskStore, encryption: Encryption) -> None:
         self._store: Final = store
         self._encryption: Final = encryption
         self.schedules: Final = EncryptedSchedules(store.schedules, encryption)
+        self.groups: Final = EncryptedGroups(store.groups, encryption)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
@@ -148,6 +152,54 @@ class EncryptedStore:
 
     async def _shown_added(self, added: AddedOnce) -> AddedOnce:
         return msgspec.structs.replace(added, tasks=await self._shown(added.tasks))
+
+
+class EncryptedGroups:
+    """The verbs of ``GroupStore`` that completion tasks pass through; all others are passed on."""
+
+    def __init__(self, groups: GroupStore, encryption: Encryption) -> None:
+        self._groups: Final = groups
+        self._encryption: Final = encryption
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._groups, name)
+
+    async def add(
+        self,
+        new: NewGroup,
+        tasks: Sequence[NewTask] = (),
+        *,
+        key: IdempotencyKey | None = None,
+        by: Actor | None = None,
+    ) -> AddedGroup:
+        sealed, checkpoints = [], Checkpoints()
+        for task in tasks:
+            sealed.append(self._encryption.seal_task(task))
+            await checkpoints.after(len(bytes(task.payload)))
+        added = await self._groups.add(self._encryption.seal_group(new), sealed, key=key, by=by)
+        return msgspec.structs.replace(added, group=self._shown(added.group))
+
+    async def get(self, group_id: uuid.UUID) -> Group | None:
+        return self._shown(await self._groups.get(group_id))
+
+    async def page(
+        self, *, limit: int, before: uuid.UUID | None = None, filter: GroupFilter = ALL_GROUPS
+    ) -> GroupPage:
+        page = await self._groups.page(limit=limit, before=before, filter=filter)
+        shown = [self._encryption.shown_group(one) for one in page.groups]
+        return msgspec.structs.replace(page, groups=shown)
+
+    async def close(self, group_id: uuid.UUID, *, by: Actor | None = None) -> Group | None:
+        return self._shown(await self._groups.close(group_id, by=by))
+
+    async def cancel(self, group_id: uuid.UUID, *, by: Actor | None = None) -> Group | None:
+        return self._shown(await self._groups.cancel(group_id, by=by))
+
+    async def retry(self, group_id: uuid.UUID, *, by: Actor | None = None) -> Group | None:
+        return self._shown(await self._groups.retry(group_id, by=by))
+
+    def _shown(self, group: Group | None) -> Group | None:
+        return None if group is None else self._encryption.shown_group(group)
 
 
 class EncryptedSchedules:

@@ -8,15 +8,23 @@ import msgspec
 import pytest
 
 from taskflow.model.encryption import Encryption
+from taskflow.model.groups import NewGroup
 from taskflow.model.keyring import Keyring
 from taskflow.settings import Settings
 from taskflow.store.base.claims import IdleNode
+from taskflow.store.base.groups import GroupStore
 from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.store import TaskStore
-from taskflow.store.encrypted import EncryptedSchedules, EncryptedStore
+from taskflow.store.encrypted import (
+    EncryptedGroups,
+    EncryptedSchedules,
+    EncryptedStore,
+    encrypted_store,
+)
 from taskflow.store.memory.store import MemoryStore
 from taskflow.store.postgres.store import open_postgres
 from tests.store.callbacks_contract import CallbacksContract
+from tests.store.contract import new_task
 from tests.store.flow_contract import FlowContract
 from tests.store.monitoring_contract import MonitoringContract
 
@@ -92,6 +100,7 @@ PASSED_ON_BY_SCHEDULES = {
     [
         (TaskStore, EncryptedStore, PASSED_ON | STAYS_ENCRYPTED),
         (ScheduleStore, EncryptedSchedules, PASSED_ON_BY_SCHEDULES),
+        (GroupStore, EncryptedGroups, {"cancel_rest", "fold_counts", "delete_finished"}),
     ],
 )
 def test_every_verb_is_classified(kind, encrypted, passed_on):
@@ -101,3 +110,24 @@ def test_every_verb_is_classified(kind, encrypted, passed_on):
     }
     assert verbs - set(vars(encrypted)) == passed_on
     assert not passed_on & set(vars(encrypted))
+
+
+async def test_the_task_of_a_completed_group():
+    """The database adds the body to an encrypted template, and a worker gets the whole request."""
+    store = encrypted_store(MemoryStore(encryption=ENCRYPTION), ENCRYPTION)
+    template = new_task('{"url":"http://example.com/?token=secret","method":"POST"}')
+    on_complete = msgspec.Raw(b'{"payload":"http://example.com/?token=secret"}')
+    new = NewGroup(on_complete=on_complete, completion=template, is_open=False)
+    added = await store.groups.add(new)
+    assert bytes(added.group.on_complete) == b'{"payload":"http://example.com/?token=***"}'
+    node = await store.register("here", lease_seconds=30)
+    [claim] = await store.claim(node, limit=1)
+    assert b"secret" not in bytes(claim.payload)
+    payload = msgspec.json.decode(ENCRYPTION.open_claim(claim).payload)
+    assert payload["url"] == "http://example.com/?token=secret"
+    assert payload["body"]["group"]["id"] == str(added.group.id)
+    shown = await store.get(claim.task_id)
+    assert msgspec.json.decode(shown.payload) == {
+        **payload,
+        "url": "http://example.com/?token=***",
+    }

@@ -39,6 +39,7 @@ from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, failed, new_task, released
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
+from tests.store.groups_contract import GroupContract
 from tests.store.monitoring_contract import MonitoringContract
 from tests.store.order_keys_contract import OrderContract
 from tests.store.signing_keys_contract import SigningKeysContract
@@ -52,6 +53,7 @@ FEW = Settings(database_timeout_seconds=2.0, database_connections=2)
 class TestPostgresStore(
     FlowContract,
     OrderContract,
+    GroupContract,
     CallbacksContract,
     MonitoringContract,
     CredentialsContract,

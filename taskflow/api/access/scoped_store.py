@@ -8,15 +8,24 @@ has the verbs that requests use, and no others.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, NoReturn, cast
 
 import msgspec
 
 from taskflow.model.audit import Actor, NewEntry
-from taskflow.model.errors import Forbidden, QueueNotFound
+from taskflow.model.errors import Forbidden, GroupClosed, QueueNotFound, Unprocessable
 from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.groups import (
+    ALL_GROUPS,
+    Group,
+    GroupFilter,
+    GroupState,
+    GroupStatus,
+    NewGroup,
+    refusal_of,
+)
 from taskflow.model.monitoring import Minute
 from taskflow.model.queue_limits import QueueChange, QueueSettings
 from taskflow.model.queue_scope import QueueScope
@@ -24,6 +33,7 @@ from taskflow.model.queues import TaskStatistics
 from taskflow.model.schedule import NextRuns, Schedule, ScheduleChange, ScheduleDefinition
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, IdempotencyKey, NewTask, Task
 from taskflow.store.base.events import EventPage
+from taskflow.store.base.groups import AddedGroup, GroupPage
 from taskflow.store.base.listing import MonitoringStore, Page
 from taskflow.store.base.queues import Changed, QueueStore
 from taskflow.store.base.schedules import SchedulePage
@@ -57,18 +67,22 @@ class ScopedStore:
         self._scope: Final = scope
         self.queues: Final = ScopedQueues(store.queues, scope)
         self.schedules: Final = ScopedSchedules(store, scope)
+        self.groups: Final = ScopedGroups(store, scope)
         self.monitoring: Final = ScopedMonitoring(store.monitoring, scope)
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
-        self._check(tasks)
+        await self._check(tasks)
         return await self._store.add(tasks)
 
     async def add_each(self, tasks: Sequence[NewTask]) -> list[Task | NotStored]:
-        self._check(tasks)
-        return await self._store.add_each(tasks)
+        self._check_queues(tasks)
+        errors = [await self._refusal([task]) for task in tasks]
+        allowed = [task for task, error in zip(tasks, errors, strict=True) if error is None]
+        added = iter(await self._store.add_each(allowed) if allowed else ())
+        return [next(added) if error is None else error for error in errors]
 
     async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
-        self._check(tasks)
+        await self._check(tasks)
         return self._visible(await self._store.add_once(tasks, key))
 
     async def find_added(self, key: IdempotencyKey) -> AddedOnce | None:
@@ -140,9 +154,20 @@ class ScopedStore:
         mine = msgspec.structs.replace(wanted, scope=self._scope)
         return await self._store.events_after(position, limit=limit, until=until, wanted=mine)
 
-    def _check(self, tasks: Sequence[NewTask]) -> None:
+    async def _check(self, tasks: Sequence[NewTask]) -> None:
+        self._check_queues(tasks)
+        if (refusal := await self._refusal(tasks)) is not None:
+            raise refusal
+
+    def _check_queues(self, tasks: Sequence[NewTask]) -> None:
         for task in tasks:
             check_queue(self._scope, task.queue)
+
+    async def _refusal(self, tasks: Sequence[NewTask]) -> GroupClosed | Unprocessable | None:
+        """Return an error if tasks would join a group that is not in the scope."""
+        ids = {task.group for task in tasks if task.group is not None}
+        known = {group_id: _JOINABLE for group_id in ids if await self.groups.get(group_id)}
+        return refusal_of(tasks, known)
 
     def _if_visible(self, task: Task | None) -> Task | None:
         return task if task is not None and self._scope.allows(task.queue) else None
@@ -186,6 +211,76 @@ class ScopedQueues:
     def _check(self, name: str) -> None:
         if not self._scope.allows(name):
             raise QueueNotFound
+
+
+_JOINABLE: Final = GroupState(GroupStatus.OPEN, is_canceling=False)
+
+
+class ScopedGroups:
+    """The groups that belong to a queue of a scope.
+
+    Their failed tasks in other queues are not shown; their counts are those of all tasks.
+    """
+
+    def __init__(self, store: TaskStore, scope: QueueScope) -> None:
+        self._store: Final = store
+        self._groups: Final = store.groups
+        self._scope: Final = scope
+
+    async def add(
+        self,
+        new: NewGroup,
+        tasks: Sequence[NewTask] = (),
+        *,
+        key: IdempotencyKey | None = None,
+        by: Actor | None = None,
+    ) -> AddedGroup:
+        queues = [new.queue, *(task.queue for task in tasks)]
+        if new.completion is not None:
+            queues.append(new.completion.queue)
+        for queue in queues:
+            check_queue(self._scope, queue)
+        added = await self._groups.add(new, tasks, key=key, by=by)
+        return msgspec.structs.replace(added, group=await self._shown(added.group))
+
+    async def get(self, group_id: uuid.UUID) -> Group | None:
+        return await self._shown(await self._groups.get(group_id))
+
+    async def page(
+        self, *, limit: int, before: uuid.UUID | None = None, filter: GroupFilter = ALL_GROUPS
+    ) -> GroupPage:
+        wanted = msgspec.structs.replace(filter, scope=self._scope)
+        page = await self._groups.page(limit=limit, before=before, filter=wanted)
+        shown = [await self._shown(group) for group in page.groups]
+        return msgspec.structs.replace(page, groups=[group for group in shown if group])
+
+    async def close(self, group_id: uuid.UUID, *, by: Actor | None = None) -> Group | None:
+        return await self._acted(self._groups.close, group_id, by)
+
+    async def cancel(self, group_id: uuid.UUID, *, by: Actor | None = None) -> Group | None:
+        return await self._acted(self._groups.cancel, group_id, by)
+
+    async def retry(self, group_id: uuid.UUID, *, by: Actor | None = None) -> Group | None:
+        return await self._acted(self._groups.retry, group_id, by)
+
+    async def _acted(
+        self, act: Callable[..., Awaitable[Group | None]], group_id: uuid.UUID, by: Actor | None
+    ) -> Group | None:
+        if await self.get(group_id) is None:
+            return None
+        return await self._shown(await act(group_id, by=by))
+
+    async def _shown(self, group: Group | None) -> Group | None:
+        if group is None or not self._scope.allows(group.queue):
+            return None
+        ids = [failed.task_id for failed in group.first_failures]
+        queues = await self._store.queues_of(ids) if ids else {}
+        mine = tuple(
+            failed
+            for failed in group.first_failures
+            if self._scope.allows(queues.get(failed.task_id, ""))
+        )
+        return msgspec.structs.replace(group, first_failures=mine)
 
 
 class _Template(msgspec.Struct):

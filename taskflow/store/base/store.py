@@ -23,6 +23,7 @@ from taskflow.store.base.audit import AuditStore
 from taskflow.store.base.claims import ClaimStore
 from taskflow.store.base.credentials import CredentialStore
 from taskflow.store.base.events import EventStore
+from taskflow.store.base.groups import GroupStore
 from taskflow.store.base.leases import LeaseStore
 from taskflow.store.base.listing import ListingStore, MonitoringStore
 from taskflow.store.base.queues import QueueStore
@@ -79,6 +80,7 @@ class TaskStore(
         schedules: Schedules, which are stored beside the tasks.
         credentials: Credentials, which tasks name; their values are encrypted.
         signing_keys: The keys that sign ID tokens, encrypted.
+        groups: Groups of tasks, which are stored beside the tasks.
         monitoring: Nodes, hosts and throughput.
         audit: The audit log.
     """
@@ -87,6 +89,7 @@ class TaskStore(
     schedules: ScheduleStore
     credentials: CredentialStore
     signing_keys: SigningKeyStore
+    groups: GroupStore
     monitoring: MonitoringStore
     audit: AuditStore
 

@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 import msgspec
 
-from taskflow.model.errors import KeyIsBusy, NotUnique
+from taskflow.model.errors import GroupClosed, KeyIsBusy, NotUnique, Unprocessable
 from taskflow.model.task import IdempotencyKey, NewTask, Task
 
-NotStored: TypeAlias = NotUnique | KeyIsBusy
+NotStored: TypeAlias = NotUnique | KeyIsBusy | GroupClosed | Unprocessable
 """Why a task is not stored, while others are."""
 
 
@@ -48,6 +48,8 @@ class SubmissionStore(abc.ABC):
             NotUnique: Another task has the unique key of a task that says so; nothing is stored.
             KeyIsBusy: A transaction that is still open has a task with one of the keys; nothing is
                 stored.
+            Unprocessable: The group of a task does not exist; nothing is stored.
+            GroupClosed: The group of a task takes no more tasks; nothing is stored.
         """
 
     @abc.abstractmethod

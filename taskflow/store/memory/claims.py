@@ -115,6 +115,7 @@ class MemoryClaims(MemoryState, ClaimStore):
                 error=one.error or "",
                 error_type=one.error_type,
             )
+        self._cancel_rest()
         return {one.task_id for one in held}
 
     async def schedule_retries(self, retries: Sequence[Retry]) -> set[uuid.UUID]:

@@ -83,4 +83,5 @@ class MemoryLeases(MemoryState, LeaseStore):
                 failed = {"error": error, "error_type": ErrorType.POISON}
                 self._move(task_id, Move.POISON, rescues=rescues, counted=-1, **failed)
                 rescued.poisoned.append(task_id)
+        self._cancel_rest()
         return rescued

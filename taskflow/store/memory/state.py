@@ -33,6 +33,7 @@ from taskflow.model.task import (
 )
 from taskflow.store.base.claims import Cancellations, DirectClaims
 from taskflow.store.memory.audit import MemoryAudit
+from taskflow.store.memory.groups import GroupBook
 from taskflow.store.memory.queues import FinishedCounts, MemoryQueues
 from taskflow.wakeup import WakeUp
 
@@ -107,6 +108,7 @@ class MemoryState:
         self._lines: dict[tuple[str, str], list[uuid.UUID]] = {}
         # The one of them that was started and has not finished, if there is one.
         self._started: dict[tuple[str, str], uuid.UUID] = {}
+        self._groups: Final = GroupBook(self._now, self._enter_one)
         self._nodes: dict[uuid.UUID, MemoryNode] = {}
         self._keys: dict[str, KnownKey] = {}
         # The last task with each unique or debounce key of a queue.
@@ -233,6 +235,7 @@ class MemoryState:
 
     def _enter_new(self, tasks: Sequence[Task], new_tasks: Sequence[NewTask]) -> None:
         """Store new tasks; an idle node may claim them at once."""
+        self._groups.check(new_tasks)
         with self._direct_claims.reserved(new_tasks) as (reservation, indexes):
             self._enter(tasks, new_tasks)
             direct = [tasks[index] for index in indexes if self._is_alive(reservation.node_id)]
@@ -260,6 +263,14 @@ class MemoryState:
         self._record_events(tasks)
         for task in tasks:
             self._line_up(task)
+            self._groups.note(task)
+
+    def _enter_one(self, new: NewTask) -> uuid.UUID:
+        """Store a task that no client submitted, and return its id."""
+        task = self._made(new, self._now())
+        self._enter([task], [new])
+        self._work.notify()
+        return task.id
 
     def _put(self, task: Task) -> None:
         """Store a task in place of what it was before, if it was."""
@@ -350,7 +361,21 @@ class MemoryState:
             self._work.notify()
         self._record_events([moved])
         self._line_up(moved)
+        self._groups.note(moved)
         return moved
+
+    def _cancel_rest(self) -> int:
+        """Cancel the open members of groups that are to be canceled, and return their number."""
+        canceled = [self._cancel(task_id) for task_id in self._groups.open_to_cancel()]
+        return len(canceled)
+
+    def _cancel(self, task_id: uuid.UUID) -> Task:
+        hold = self._holds.get(task_id)
+        if hold is not None:
+            self._record_attempt(task_id, AttemptStatus.CANCELED)
+            self._cancellations.notify(hold.node_id, ClaimKey(task_id, hold.token))
+            self._work.notify()  # there is room where it ran
+        return self._move(task_id, Move.CANCEL)
 
     def _with_callback(self, finished: Task) -> Task:
         """Add the callback task of a finished task, if it has a ``callback_url``."""

@@ -23,6 +23,7 @@ from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.memory.claims import MemoryClaims
 from taskflow.store.memory.credentials import MemoryCredentials
 from taskflow.store.memory.events import MemoryEvents
+from taskflow.store.memory.groups import GroupTasks, MemoryGroups
 from taskflow.store.memory.leases import MemoryLeases
 from taskflow.store.memory.listing import MemoryListing, MemoryMonitoring, RunningHold
 from taskflow.store.memory.schedules import MemorySchedules, ScheduleTasks
@@ -65,6 +66,19 @@ class MemoryStore(
             masking=masking,
             audit=self._audit,
             encryption=encryption,
+        )
+        self.groups = MemoryGroups(
+            self._groups,
+            GroupTasks(
+                new_id=self._new_id,
+                add=self._add_at_once,
+                find=self._find,
+                cancel_rest=self._cancel_rest,
+                retry=self._retry,
+            ),
+            now=self._now,
+            masking=masking,
+            audit=self._audit,
         )
         self.credentials = MemoryCredentials(
             self._now,

@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from taskflow.checkpoints import Checkpoints
-from taskflow.model.errors import NotUnique
+from taskflow.model.errors import GroupClosed, NotUnique, Unprocessable
 from taskflow.model.masking import Masking
 from taskflow.model.task import IdempotencyKey, NewTask, Task
 from taskflow.model.uniqueness import Existing, OnConflict
@@ -81,7 +81,7 @@ class MemorySubmission(MemoryState, SubmissionStore):
     async def _added_or_error(self, task: NewTask) -> Task | NotStored:
         try:
             [added] = await self._add_keyed([task])
-        except NotUnique as error:
+        except (NotUnique, GroupClosed, Unprocessable) as error:
             return error
         return added
 
@@ -94,6 +94,7 @@ class MemorySubmission(MemoryState, SubmissionStore):
         for task in tasks:
             made.append(self._made(task, now))
             await checkpoints.after(0)
+        self._groups.check(tasks)
         self._reject_taken(tasks)
         fresh: dict[uuid.UUID, Fresh] = {}
         added = [self._add_or_meet(*one, fresh) for one in zip(made, tasks, strict=True)]

@@ -17,7 +17,7 @@ from taskflow.model.errors import NotUnique
 from taskflow.model.lifecycle import Move
 from taskflow.model.order_keys import IN_LINE, OnFailure
 from taskflow.model.outcome import ErrorType
-from taskflow.model.task import AttemptStatus, ClaimKey, Task
+from taskflow.model.task import Task
 from taskflow.store.base.task_actions import EXPIRED, TaskActionStore
 from taskflow.store.memory.state import MemoryState
 
@@ -92,6 +92,7 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
         over = [task_id for at, task_id in await self._in_order() if at <= now][:limit]
         for task_id in over:
             self._move(task_id, Move.EXPIRE, error=EXPIRED, error_type=ErrorType.EXPIRED)
+        self._cancel_rest()
         return len(over)
 
     async def seconds_to_expiry(self) -> float | None:
@@ -137,14 +138,6 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
         """Return the tasks that the move is allowed for, the oldest first."""
         found = self._find(set(task_ids))
         return sorted(task.id for task in found if lifecycle.allows(task.status, move))
-
-    def _cancel(self, task_id: uuid.UUID) -> Task:
-        hold = self._holds.get(task_id)
-        if hold is not None:
-            self._record_attempt(task_id, AttemptStatus.CANCELED)
-            self._cancellations.notify(hold.node_id, ClaimKey(task_id, hold.token))
-            self._work.notify()  # there is room where it ran
-        return self._move(task_id, Move.CANCEL)
 
     def _retry(self, task_id: uuid.UUID) -> Task:
         task = self._tasks[task_id]

@@ -18,11 +18,13 @@ from psycopg.rows import tuple_row
 from psycopg.types.uuid import UUIDBinaryLoader
 
 from taskflow.model.errors import IdempotencyKeyReused, NotUnique, StoreUnusable, TaskGone
+from taskflow.model.groups import refusal_of
 from taskflow.model.task import IdempotencyKey, NewTask, Task
+from taskflow.store.postgres.groups import states_of
 from taskflow.store.postgres.keyed_submission import existing_ids, request_of, results_of
 from taskflow.store.postgres.rows import Row, load_queries, task_of
 from taskflow.store.postgres.session import ENCODING, CommitWatch, UtcBinaryLoader
-from taskflow.store.postgres.submission import entry_of, parameters_of
+from taskflow.store.postgres.submission import entries_of, parameters_of
 
 Connection: TypeAlias = psycopg.Connection[Any]
 AsyncConnection: TypeAlias = psycopg.AsyncConnection[Any]
@@ -69,6 +71,8 @@ def add(
         StoreUnusable: TaskFlow's tables do not exist, or are too old.
         IdempotencyKeyReused: The key was used for other tasks.
         NotUnique: Another task has the unique key of a task; nothing is stored.
+        Unprocessable: The group of a task does not exist; nothing is stored.
+        GroupClosed: The group of a task takes no more tasks; nothing is stored.
         TaskGone: The key is known, and some of its tasks were deleted.
         psycopg.Error: Any other error of a statement.
     """
@@ -87,7 +91,8 @@ def _steps(
 ) -> Steps:
     _refuse_encodings(connection)
     is_keyed = any(task.is_keyed for task in tasks)
-    is_one = is_keyed or key is not None or (connection.autocommit and _is_idle(connection))
+    may_be_rejected = is_keyed or any(task.group for task in tasks)
+    is_one = may_be_rejected or key is not None or (connection.autocommit and _is_idle(connection))
     # In one statement if there is no transaction to make it all or none; or if a task may be
     # rejected, which leaves the transaction as it is.
     return _add(tasks, key, len(tasks) or 1 if is_one else STATEMENT_TASKS)
@@ -141,7 +146,7 @@ def _add(tasks: Sequence[NewTask], key: IdempotencyKey | None, at_once: int) -> 
 
 
 def _add_at_once(tasks: Sequence[NewTask], key: IdempotencyKey | None) -> Steps:
-    entries = [entry_of(task, key, request=0) for task in tasks]
+    entries = entries_of(tasks, key, request=0)
     parameters = {
         "node_id": _NO_NODE,
         "token": _NO_NODE,
@@ -156,8 +161,12 @@ def _add_at_once(tasks: Sequence[NewTask], key: IdempotencyKey | None) -> Steps:
                 tasks[place].as_task(task_id, created_at=created_at, run_at=run_at)
                 for place, task_id, _, run_at, created_at, _ in rows
             ]
-        if (known := (yield from _known(key))) is not None:
+        if key is not None and (known := (yield from _known(key))) is not None:
             return known
+        ids = list({task.group for task in tasks if task.group is not None})
+        states = states_of((yield _SQL["group_states"], {"ids": ids}))
+        if (refusal := refusal_of(tasks, states)) is not None:
+            raise refusal
 
 
 def _add_keyed(tasks: Sequence[NewTask], key: IdempotencyKey | None) -> Steps:

@@ -37,6 +37,8 @@ MAX_PAUSE_SECONDS: Final = 30.0
 ROOM: Final = "room"
 # Notification that a task with an order key was enqueued.
 ORDER: Final = "order"
+# Notification that members of a group are to be canceled.
+CANCEL: Final = "cancel"
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -122,6 +124,7 @@ class Announcements:
         position: Where claims begin.
         work: Notified when there is something to claim.
         order_steps: Notified when the next task of an order key may have to be started.
+        group_cancellations: Notified when members of a group are to be canceled.
     """
 
     def __init__(self) -> None:
@@ -130,6 +133,7 @@ class Announcements:
         self.position: Final = ClaimPosition()
         self.work: Final = WakeUp()
         self.order_steps: Final = WakeUp()
+        self.group_cancellations: Final = WakeUp()
 
     def announce(self, rows: Sequence[Row]) -> None:
         """Announce, in this process, tasks that are PENDING now.
@@ -146,10 +150,12 @@ class Announcements:
         sender, points = parse(payload)
         if sender == self.sender:
             return
-        if payload == f"{sender} {ORDER}" or not payload:
-            self.order_steps.notify()
-            if payload:
-                return
+        steps = {ORDER: self.order_steps, CANCEL: self.group_cancellations}
+        for word, wake_up in steps.items():
+            if payload == f"{sender} {word}" or not payload:
+                wake_up.notify()
+                if payload:
+                    return
         if payload == f"{sender} {ROOM}":
             pass  # no new tasks
         elif points:

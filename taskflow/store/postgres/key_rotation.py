@@ -257,6 +257,21 @@ def _rotate_rows(
     return _Held({row[0] for row in held}, {key for key, _ in rotated})
 
 
+def _rotate_groups(execute: Execute, keys: Sequence[object], encryption: Encryption) -> _Held:
+    held = execute("hold_sealed_groups", {"keys": keys})
+    rotated: list[Row] = []
+    for group_id, queue, on_complete, completion in held:
+        with contextlib.suppress(*_FAILURES):
+            columns = msgspec.json.decode(completion)
+            payload, queue_of_task = columns["payload"].encode(), columns["queue"]
+            again = encryption.reseal_payload(payload, queue_of_task, is_callback=False)
+            columns["payload"] = again.decode()
+            shown = encryption.reseal_group(on_complete.encode(), queue).decode()
+            rotated.append((group_id, shown, msgspec.json.encode(columns).decode()))
+    _replace(execute, "replace_sealed_groups", ("ids", "shown", "completions"), rotated)
+    return _Held({row[0] for row in held}, {row[0] for row in rotated})
+
+
 def _resealed_schedule(row: Row, encryption: Encryption) -> str:
     _, definition = row
     return encryption.reseal_schedule(definition.encode()).decode()
@@ -301,5 +316,6 @@ _TABLES: Final = (
             ("schedules", "", _resealed_schedule),
         )
     ),
+    _Table("groups", uuid.UUID(int=0), _rotate_groups),
     _Table("tasks", uuid.UUID(int=0), _rotate_tasks),
 )

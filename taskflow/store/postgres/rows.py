@@ -81,7 +81,7 @@ def task_of(row: Row) -> Task:
         return _task_of(row, _error_type_of(row[5]), _tags_of(row[15]), options_of(row[18]))
     except UNREADABLE:
         options = readable_options_of(row[18])
-        return _task_of(row, named(ErrorType, row[5]), _readable_tags(row[15]), options)
+        return _task_of(row, named(ErrorType, row[5]), readable_tags(row[15]), options)
 
 
 def _task_of(
@@ -92,7 +92,7 @@ def _task_of(
     attempt, max_attempts, rescues, _, expires_at, retention, _, callback_id, debounced, *order = (
         counts
     )
-    order_key, on_failure, is_waiting = order
+    order_key, on_failure, is_waiting, group = order
     return Task(
         id=task_id,
         payload=_shown(payload),
@@ -127,6 +127,8 @@ def _task_of(
         scheduled_at=options.scheduled_at,
         order_key=order_key,
         on_failure=None if order_key is None else OnFailure(on_failure or OnFailure.CONTINUE),
+        group=group,
+        completion_of=options.completion_of,
         waiting_for=IN_LINE if is_waiting and status == TaskStatus.PENDING else None,
     )
 
@@ -186,7 +188,7 @@ def event_of(row: Row) -> TaskEvent:
     try:
         return _event_of(row, _error_type_of(row[7]), _tags_of(row[8]))
     except UNREADABLE:
-        return _event_of(row, named(ErrorType, row[7]), _readable_tags(row[8]))
+        return _event_of(row, named(ErrorType, row[7]), readable_tags(row[8]))
 
 
 def _event_of(row: Row, error_type: ErrorType | None, tags: dict[str, TagValue]) -> TaskEvent:
@@ -229,7 +231,8 @@ def _tags_of(text: str | None) -> dict[str, TagValue]:
     return {} if text is None else _TAGS.decode(text)
 
 
-def _readable_tags(text: str | None) -> dict[str, TagValue]:
+def readable_tags(text: str | None) -> dict[str, TagValue]:
+    """Return the tags that can be read."""
     tags: dict[str, TagValue] = {}
     for name, value in fields_of(text or "{}").items():
         with contextlib.suppress(*UNREADABLE):

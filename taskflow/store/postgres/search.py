@@ -96,6 +96,18 @@ _BY_ORDER_KEY: Final = """
         WHERE t.id = keyed.id OFFSET 0
     ) AS one
 """
+_BY_GROUP: Final = """
+    SELECT grouped.id, one.size_bytes, one.fits
+    FROM (
+        SELECT m.task_id AS id FROM taskflow_group_members AS m
+        WHERE (m.group_id, m.task_id) < (%(group)s, %(before)s)
+          AND (m.group_id, m.task_id) >= (%(group)s, %(min_id)s)
+        ORDER BY m.group_id DESC, m.task_id DESC LIMIT %(window)s
+    ) AS grouped CROSS JOIN LATERAL (
+        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
+        WHERE t.id = grouped.id OFFSET 0
+    ) AS one
+"""
 
 # Queue by queue: then the cost of a page, its length and the id where it ends depend on no task of
 # another queue. The index has all queues that a scope can have. Each queue gets an equal share of
@@ -126,6 +138,7 @@ _BY_SCOPE: Final = """
     WHERE w.id >= coalesce((SELECT id FROM ends), %(min_id)s)
 """
 _STATUSES: Final = "t.status = ANY (%(statuses)b::text[])"
+_GROUP: Final = "t.group_id = %(group)s"
 _ORDER_KEY: Final = "t.order_key = %(order_key)s"
 _QUEUE: Final = "t.queue = %(queue)s"
 _TAGS: Final = """NOT EXISTS (
@@ -237,21 +250,30 @@ def statement_for(wanted: TaskFilter) -> str:
         if getattr(wanted, name) is not None
     ]
     is_by_scope = wanted.scope is not None
-    is_by_key = wanted.order_key is not None and not is_by_scope
-    is_by_tag = bool(wanted.tags) and not is_by_key | is_by_scope
-    is_by_status = len(wanted.statuses) == 1 and not is_by_key | is_by_tag | is_by_scope
-    is_by_queue = wanted.queue not in (None, DEFAULT_QUEUE) and not (
-        is_by_key | is_by_tag | is_by_status | is_by_scope
-    )
+    is_by_group = wanted.group is not None and not is_by_scope
+    is_chosen = is_by_scope or is_by_group
+    is_by_key = wanted.order_key is not None and not is_chosen
+    is_chosen |= is_by_key
+    is_by_tag = bool(wanted.tags) and not is_chosen
+    is_chosen |= is_by_tag
+    is_by_status = len(wanted.statuses) == 1 and not is_chosen
+    is_by_queue = wanted.queue not in (None, DEFAULT_QUEUE) and not is_chosen | is_by_status
     if wanted.statuses and not is_by_status:
         conditions.append(_STATUSES)
+    if wanted.group is not None and not is_by_group:
+        conditions.append(_GROUP)
     if wanted.order_key is not None and not is_by_key:
         conditions.append(_ORDER_KEY)
     if wanted.queue is not None and not is_by_queue:
         conditions.append(_QUEUE)
     if len(wanted.tags) > is_by_tag:
         conditions.append(_TAGS)
-    paths = {_BY_SCOPE: is_by_scope, _BY_ORDER_KEY: is_by_key, _BY_TAG: is_by_tag}
+    paths = {
+        _BY_SCOPE: is_by_scope,
+        _BY_GROUP: is_by_group,
+        _BY_ORDER_KEY: is_by_key,
+        _BY_TAG: is_by_tag,
+    }
     paths |= {_BY_STATUS: is_by_status, _BY_QUEUE: is_by_queue, _BY_ID: True}
     path = next(path for path, is_it in paths.items() if is_it)
     scan = path.format(conditions=" AND ".join(conditions) or "true")
@@ -275,6 +297,7 @@ def parameters_for(search: Search) -> dict[str, Any]:
         "status": wanted.statuses[0].value if wanted.statuses else None,
         "queue": wanted.queue,
         "order_key": wanted.order_key,
+        "group": wanted.group,
         "tag_name": first_tag[0],
         "tag_value": first_tag[1],
         "tag_names": [name for name, _ in wanted.tags],

@@ -30,6 +30,7 @@ from taskflow.store.postgres.claims import PostgresClaims
 from taskflow.store.postgres.credentials import CREDENTIALS_CHANNEL, PostgresCredentials
 from taskflow.store.postgres.database import Database, one_line, open_database
 from taskflow.store.postgres.events import PostgresEvents
+from taskflow.store.postgres.groups import PostgresGroups
 from taskflow.store.postgres.leases import PostgresLeases
 from taskflow.store.postgres.listener import EVENTS_CHANNEL, WORK_CHANNEL, listen
 from taskflow.store.postgres.listing import PostgresListing, PostgresMonitoring
@@ -73,6 +74,10 @@ class PostgresStore(
             audit=self._audit,
             encryption=context.encryption,
         )
+        self._groups = PostgresGroups(
+            context.statements, self, announcements, self._audit, context.masking
+        )
+        self.groups = self._groups
         self._promoter: Final = Promoter(context.statements, announcements)
         self._schedule_changed: Final = schedules.changed
 
@@ -131,6 +136,7 @@ class PostgresStore(
         """Write submissions, and start tasks with order keys in their order, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._promoter.run)
+            nursery.start_soon(self._groups.run)
             nursery.start_soon(self.additions.run)
             nursery.start_soon(self.large_additions.run)
             nursery.start_soon(self.keyed_additions.run)

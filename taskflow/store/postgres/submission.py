@@ -16,13 +16,21 @@ import psycopg
 import trio
 
 from taskflow.checkpoints import Checkpoints
-from taskflow.model.errors import KeyIsBusy, NotUnique, StoreUnavailable
+from taskflow.model.errors import (
+    GroupClosed,
+    KeyIsBusy,
+    NotUnique,
+    StoreUnavailable,
+    Unprocessable,
+)
+from taskflow.model.groups import refusal_of
 from taskflow.model.options import NO_OPTIONS, TaskOptions
 from taskflow.model.order_keys import OnFailure
 from taskflow.model.task import Claim, IdempotencyKey, NewTask, TagValue, Task
 from taskflow.store.base.submission import AddedOnce, NotStored, SubmissionStore
 from taskflow.store.postgres import keyed_submission
 from taskflow.store.postgres.group_commit import GroupCommit
+from taskflow.store.postgres.groups import states_of
 from taskflow.store.postgres.keyed_submission import KeyedRequest, KeyedResult, request_of
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
@@ -60,6 +68,7 @@ class _Extra(msgspec.Struct, frozen=True, omit_defaults=True):
     options: TaskOptions | None = None
     order_key: str | None = None
     on_failure: OnFailure | None = None
+    group: uuid.UUID | None = None
     key: str | None = None
     fingerprint: str | None = None
     key_seconds: float | None = None
@@ -69,13 +78,16 @@ class _Extra(msgspec.Struct, frozen=True, omit_defaults=True):
 _NO_EXTRA: Final = _Extra()
 
 
-def entry_of(task: NewTask, key: IdempotencyKey | None, request: int) -> Entry:
+def entry_of(
+    task: NewTask, key: IdempotencyKey | None, request: int, *, is_grouped: bool = False
+) -> Entry:
     """Return the entry of a new task.
 
     Args:
         task: The task.
         key: The key of its request, if it has one.
         request: The number of the request; later requests have greater numbers.
+        is_grouped: Whether a task of the request joins a group.
     """
     text, fingerprint, key_seconds = None, None, None
     if key:
@@ -88,10 +100,11 @@ def entry_of(task: NewTask, key: IdempotencyKey | None, request: int) -> Entry:
         options=None if task.options == NO_OPTIONS else task.options,
         order_key=task.order_key,
         on_failure=OnFailure.HOLD if task.on_failure is OnFailure.HOLD else None,
+        group=task.group,
         key=text,
         fingerprint=fingerprint,
         key_seconds=key_seconds,
-        request=request if key else None,
+        request=request if key or is_grouped else None,
     )
     return Entry(task, None if extra == _NO_EXTRA else msgspec.json.encode(extra).decode())
 
@@ -145,14 +158,18 @@ class PostgresSubmission(StorePart, SubmissionStore):
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         if any(task.is_keyed for task in tasks):
             return await self._submit_keyed(tasks, None) or []
-        return [task for task in await self._submit(tasks, None) if task is not None]
+        added = await self._submit(tasks, None)
+        stored = [task for task in added if task is not None]
+        if len(stored) < len(tasks):
+            raise await self._refusal(tasks) or StoreUnavailable
+        return stored
 
     async def add_each(self, tasks: Sequence[NewTask]) -> list[Task | NotStored]:
         keyed = [index for index, task in enumerate(tasks) if task.is_keyed]
         plain = [index for index, task in enumerate(tasks) if not task.is_keyed]
         added: dict[int, Task | NotStored] = {}
         if plain:
-            stored = await self.add([tasks[index] for index in plain])
+            stored = await self._add_apart([tasks[index] for index in plain])
             added |= zip(plain, stored, strict=True)
         requests = [request_of([tasks[index]], None) for index in keyed]
         results = await self._wait_for_keys(requests) if requests else []
@@ -168,6 +185,8 @@ class PostgresSubmission(StorePart, SubmissionStore):
             if added is not None:
                 return AddedOnce(added)
             known = await self.find_added(key)
+            if known is None and (refusal := await self._refusal(tasks)) is not None:
+                raise refusal
         return known
 
     async def find_added(self, key: IdempotencyKey) -> AddedOnce | None:
@@ -176,7 +195,7 @@ class PostgresSubmission(StorePart, SubmissionStore):
     def insert(self, connection: Connection, tasks: Sequence[NewTask]) -> list[Task]:
         """Store tasks in the transaction that is open, not claimed."""
         parameters: dict[str, object] = {"node_id": _NO_NODE, "token": _NO_NODE, **self._notified()}
-        entries = [entry_of(task, None, 0) for task in tasks]
+        entries = entries_of(tasks, None, 0)
         parameters |= parameters_of(entries, ())
         rows = self._statements.execute(connection, "add", parameters)
         return [
@@ -199,8 +218,9 @@ class PostgresSubmission(StorePart, SubmissionStore):
         self, tasks: Sequence[NewTask], key: IdempotencyKey | None
     ) -> list[Task | None]:
         """Store tasks; ``None`` for each if a request with their key came earlier."""
-        request = next(self._requests)
-        entries = [entry_of(task, key, request) for task in tasks]
+        return await self._submit_entries(entries_of(tasks, key, next(self._requests)))
+
+    async def _submit_entries(self, entries: Sequence[Entry]) -> list[Task | None]:
         is_large = len(entries) > MAX_SMALL_SUBMISSION
         return await (self.large_additions if is_large else self.additions).submit(entries)
 
@@ -210,6 +230,26 @@ class PostgresSubmission(StorePart, SubmissionStore):
         """Store tasks; ``None`` if a request with their key came earlier."""
         added = [task for task in await self._submit(tasks, key) if task is not None]
         return added if len(added) == len(tasks) else None
+
+    async def _add_apart(self, tasks: Sequence[NewTask]) -> list[Task | NotStored]:
+        """Store tasks without unique and debounce keys, each as a request of its own."""
+        if not any(task.group for task in tasks):
+            return [*(await self.add(tasks))]
+        entries = [
+            entry_of(task, None, next(self._requests), is_grouped=task.group is not None)
+            for task in tasks
+        ]
+        added: list[Task | NotStored] = []
+        for task, stored in zip(tasks, await self._submit_entries(entries), strict=True):
+            added.append(stored or await self._refusal([task]) or KeyIsBusy())
+        return added
+
+    async def _refusal(self, tasks: Sequence[NewTask]) -> GroupClosed | Unprocessable | None:
+        """Return why tasks of a request cannot join their groups."""
+        ids = list({task.group for task in tasks if task.group is not None})
+        if not ids:
+            return None
+        return refusal_of(tasks, states_of(await self._statements.run("group_states", ids=ids)))
 
     async def _submit_keyed(
         self, tasks: Sequence[NewTask], key: IdempotencyKey | None
@@ -330,6 +370,12 @@ class PostgresSubmission(StorePart, SubmissionStore):
         found = {task.id: task for task in self._read(connection, task_ids)}
         tasks = [found[task_id] for task_id in task_ids if task_id in found]
         return AddedOnce(tasks, is_replay=True)
+
+
+def entries_of(tasks: Sequence[NewTask], key: IdempotencyKey | None, request: int) -> list[Entry]:
+    """Return the entries of a request."""
+    is_grouped = any(task.group for task in tasks)
+    return [entry_of(task, key, request, is_grouped=is_grouped) for task in tasks]
 
 
 def _only(result: KeyedResult) -> Task | NotStored:

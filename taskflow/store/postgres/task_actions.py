@@ -51,7 +51,7 @@ class PostgresTaskActions(StorePart, TaskActionStore):
     async def retry(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
         entry = entry_of(Action.TASK_RETRY, by, str(task_id))
         task, rows = await self._move("retry_if_finished", task_id, Move.MANUAL_RETRY, entry)
-        self._announce_retried(rows)
+        self.announce_retried(rows)
         return task
 
     async def skip(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
@@ -112,7 +112,7 @@ class PostgresTaskActions(StorePart, TaskActionStore):
                 return list(self._retry_apart(connection, ids, entry))
 
         rows = await self._statements.database.run(work)
-        self._announce_retried(rows)
+        self.announce_retried(rows)
         return {row[0] for row in rows}
 
     def _retry(
@@ -121,6 +121,11 @@ class PostgresTaskActions(StorePart, TaskActionStore):
         parameters = {"ids": ids, "sender": self._announcements.sender, **_KEY_WAIT}
         with connection.transaction():
             return self._act(connection, "retry_if_finished", parameters, entry)
+
+    def retry_held(self, connection: Connection, task_ids: Sequence[uuid.UUID]) -> list[Row]:
+        """Retry tasks without unique keys in the transaction that is open."""
+        parameters = {"ids": task_ids, "sender": self._announcements.sender, **_KEY_WAIT}
+        return self._statements.execute(connection, "retry_if_finished", parameters)
 
     def _retry_apart(
         self, connection: Connection, ids: Sequence[uuid.UUID], entry: NewEntry | None
@@ -218,7 +223,7 @@ class PostgresTaskActions(StorePart, TaskActionStore):
                 self._context.cancellations.notify(node_id, ClaimKey(task_id, token))
                 self._announcements.work.notify()  # there is room where it ran
 
-    def _announce_retried(self, rows: list[Row]) -> None:
+    def announce_retried(self, rows: list[Row]) -> None:
         """Announce retried tasks; those with an order key wait for their turn again."""
         retried = self._noted(rows)
         self._announcements.announce(

@@ -116,3 +116,26 @@ ORDER BY number FOR NO KEY UPDATE SKIP LOCKED
 UPDATE taskflow_signing_keys AS k SET sealed = e.sealed
 FROM unnest(%(keys)s::integer[], %(values)b::bytea[]) AS e (number, sealed)
 WHERE k.number = e.number
+
+-- name: sealed_groups
+-- The completion task is encrypted twice, with the same key: as it is shown, and as its payload.
+SELECT page.id, page.size_bytes,
+-- insert: heads
+FROM (
+    SELECT id, octet_length(concat(on_complete, completion)) AS size_bytes,
+           left(on_complete::text, 50) AS text
+    FROM taskflow_groups
+    WHERE id > %(after)s::uuid ORDER BY id LIMIT %(limit)s
+) AS page CROSS JOIN LATERAL (
+    SELECT CASE WHEN page.text ^@ '{"$encrypted":"' THEN page.text END AS text
+) AS texts
+ORDER BY page.id
+
+-- name: hold_sealed_groups
+SELECT id, queue, on_complete::text, completion::text FROM taskflow_groups
+WHERE id = ANY (%(keys)s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: replace_sealed_groups
+UPDATE taskflow_groups AS g SET on_complete = e.shown::json, completion = e.completion::json
+FROM unnest(%(ids)b::uuid[], %(shown)b::text[], %(completions)b::text[]) AS e (id, shown, completion)
+WHERE g.id = e.id

@@ -31,14 +31,14 @@ announced AS MATERIALIZED (
 -- are claimed as they are stored, by a node that is alive, are not announced; where a limit or
 -- an open circuit may hold them, or their queue says how they are sent, an ordinary claim follows.
 -- Fields that hardly any
--- task has come as JSON. Tasks with an order key wait for `promote`, and are not announced. A request whose key is known adds nothing; of several at once the first
+-- task has come as JSON. A request with a task whose group takes no more adds nothing, too: the locks keep groups from being closed. Tasks with an order key wait for `promote`, and are not announced. A request whose key is known adds nothing; of several at once the first
 -- one wins, and all statements take keys in the same order, so that there is no deadlock.
 -- insert: claim_and_ids
 , numbered AS MATERIALIZED (
     SELECT (ids.time || to_hex(8388608 + t.place) || ids.random)::uuid AS id, t.payload, t.queue, t.priority, t.max_attempts, t.host, t.authority,
            t.is_claimed, t.place, extra.expires_at, extra.retention_seconds, extra.tags,
            extra.options, extra.key, extra.fingerprint, extra.key_seconds, extra.request,
-           extra.order_key, extra.on_failure,
+           extra.order_key, extra.on_failure, extra."group",
            CASE WHEN extra.order_key IS NOT NULL THEN taskflow_never()
            WHEN extra.run_at IS NULL THEN now() + make_interval(secs => t.delay_seconds)
            ELSE greatest(extra.run_at, now()) END AS run_at
@@ -51,12 +51,21 @@ announced AS MATERIALIZED (
     LEFT JOIN LATERAL json_to_record(t.extra::json) AS extra (
         run_at timestamptz, expires_at timestamptz, retention_seconds float8, tags json,
         options json, key text, fingerprint text, key_seconds float8, request bigint,
-        order_key text, on_failure text
+        order_key text, on_failure text, "group" uuid
     ) ON t.extra IS NOT NULL
+), joined AS MATERIALIZED (
+    SELECT g.id FROM taskflow_groups AS g
+    WHERE g.id = ANY (ARRAY(SELECT "group" FROM numbered WHERE "group" IS NOT NULL))
+      AND g.status = 'OPEN' AND g.cancel_state IS NULL
+    ORDER BY g.id FOR KEY SHARE
+), refused AS MATERIALIZED (
+    SELECT DISTINCT request FROM numbered
+    WHERE "group" IS NOT NULL AND "group" NOT IN (SELECT id FROM joined)
 ), requests AS (
     SELECT key, request, min(fingerprint) AS fingerprint, min(key_seconds) AS key_seconds,
            array_agg(id ORDER BY place) AS task_ids
-    FROM numbered WHERE key IS NOT NULL GROUP BY key, request
+    FROM numbered WHERE key IS NOT NULL AND request NOT IN (SELECT request FROM refused)
+    GROUP BY key, request
 ), keyed AS (
     INSERT INTO taskflow_idempotency_keys AS known (key, fingerprint, task_ids, expires_at)
     SELECT DISTINCT ON (key) key, decode(fingerprint, 'hex'), task_ids,
@@ -74,15 +83,16 @@ announced AS MATERIALIZED (
     ) AND NOT EXISTS (
         SELECT FROM taskflow_hosts AS h WHERE h.host = numbered.authority
     )
-    WHERE key IS NULL OR id IN (SELECT unnest(task_ids) FROM keyed)
+    WHERE CASE WHEN key IS NOT NULL THEN id IN (SELECT unnest(task_ids) FROM keyed)
+          ELSE request IS NULL OR request NOT IN (SELECT request FROM refused) END
 ), kept AS (
     INSERT INTO taskflow_tasks (id, payload, size_bytes, queue, priority, run_at, max_attempts,
                                 host, authority, expires_at, retention_seconds, tags,
-                                options, order_key, on_failure, waiting_for,
+                                options, order_key, on_failure, waiting_for, group_id,
                                 status, attempt, node_id, node, claim_token, started_at)
     SELECT id, payload::json, octet_length(concat(payload, tags, options)), queue, priority, run_at, max_attempts,
            host, authority, expires_at, retention_seconds, tags, options,
-           order_key, on_failure, CASE WHEN order_key IS NOT NULL THEN 'order_key' END,
+           order_key, on_failure, CASE WHEN order_key IS NOT NULL THEN 'order_key' END, "group",
            CASE WHEN node IS NULL THEN 'PENDING' ELSE 'RUNNING' END, (node IS NOT NULL)::integer,
            node_id, node, claim_token, started_at
     FROM submitted ORDER BY place
@@ -94,6 +104,13 @@ announced AS MATERIALIZED (
 ), ordered AS (
     INSERT INTO taskflow_ordered (task_id, queue, order_key)
     SELECT id, queue, order_key FROM submitted WHERE order_key IS NOT NULL ORDER BY place
+), grouped AS (
+    INSERT INTO taskflow_group_members (group_id, task_id)
+    SELECT "group", id FROM submitted WHERE "group" IS NOT NULL ORDER BY place
+), counted AS (
+    INSERT INTO taskflow_group_changes (group_id, status, change)
+    SELECT "group", CASE WHEN node IS NULL THEN 'PENDING' ELSE 'RUNNING' END, count(*)
+    FROM submitted WHERE "group" IS NOT NULL GROUP BY 1, 2
 ), stepped AS (
     INSERT INTO taskflow_order_steps (queue, order_key)
     SELECT DISTINCT queue, order_key FROM submitted WHERE order_key IS NOT NULL
