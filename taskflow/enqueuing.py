@@ -13,7 +13,7 @@ from taskflow.client.options import Options, document_of, document_of_item
 from taskflow.client.task import Task, shown
 from taskflow.model import task as kept
 from taskflow.model.encryption import NO_ENCRYPTION, Encryption
-from taskflow.model.errors import FieldError, NotUnique, RequestError, TaskGone
+from taskflow.model.errors import FieldError, GroupClosed, NotUnique, RequestError, TaskGone
 from taskflow.model.errors import Unprocessable as InvalidRequest
 from taskflow.model.keyring import Keyring, key_of
 from taskflow.model.task import MAX_KEY_CHARACTERS, IdempotencyKey, NewTask
@@ -88,8 +88,8 @@ def enqueue(
         Unprocessable: The task is invalid; ``errors`` has all reasons. The transaction is
             unchanged.
         Gone: The key is known, and its task has been deleted.
-        Conflict: Another task has the unique key, and ``on_conflict`` is ``reject``. The
-            transaction is unchanged.
+        Conflict: Another task has the unique key, and ``on_conflict`` is ``reject``; or the group
+            takes no more tasks. The transaction is unchanged.
         StoreUnusable: The tables are missing or too old, or the role or a setting of the connection
             (an encoding other than UTF8, read-only, replica, search_path) is unsuitable; the
             message says what to do. If a statement failed, so has the transaction.
@@ -230,10 +230,10 @@ def _client_errors() -> Iterator[None]:
         yield
     except TaskGone as error:
         raise Gone(str(error), status_code=HTTPStatus.GONE) from None
-    except NotUnique as error:
+    except (GroupClosed, NotUnique) as error:
         raise Conflict(
             str(error),
-            kind=NotUnique.problem.type,
+            kind=error.problem.type,
             status_code=HTTPStatus.CONFLICT,
             errors=error.errors,
         ) from None

@@ -41,7 +41,7 @@ LAYERS = {
         "tracing",
     },
     "schema": {"model"},
-    "api.reading": {"model", "schema"},
+    "api.reading": {"model", "schema", "checkpoints"},
     "client": {"model", "schema"},
     "enqueuing": {"schema", "client", "store", "model"},
     "api": {

@@ -21,6 +21,8 @@ MAX_ARRAY_BYTES: Final = "MAX_ARRAY_BYTES"
 """The name of the size limit of JSON arrays in the configuration of Quart."""
 
 STREAM_PATH: Final = "/tasks"
+# A group may have an array of tasks.
+GROUPS_PATH: Final = "/groups"
 _READS: Final = frozenset({"GET", "HEAD"})
 
 # For callers without a key: enough for the form of the sign-in.
@@ -143,7 +145,7 @@ class InlineConnection(TrioASGIHTTPConnection):
                 if not has_begun:
                     start = (start + message["body"]).removeprefix(BYTE_ORDER_MARK).lstrip()
                     has_begun = not BYTE_ORDER_MARK.startswith(start)
-                    if start.startswith(b"["):
+                    if start.startswith(b"[") or request.path == GROUPS_PATH:
                         max_bytes = request.max_content_length = max_array_bytes
                         request.body = Body(content_length, max_bytes)
                 request.body.append(message["body"])

@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 from taskflow.model.errors import (
     FieldError,
     Forbidden,
+    GroupClosed,
     NotUnique,
     StatementRejected,
     StoreRejectsTasks,
@@ -153,7 +154,7 @@ def problem_of(error: TaskFlowError) -> Problem:
     # it rejects writes names neither.
     is_secret = isinstance(error, StoreUnavailable) and not isinstance(error, StoreRejectsTasks)
     shown = type(error)() if is_secret else error
-    errors = error.errors if isinstance(error, Unprocessable | NotUnique) else ()
+    errors = error.errors if isinstance(error, GroupClosed | NotUnique | Unprocessable) else ()
     return document(error.problem or INTERNAL_ERROR, str(shown), errors)
 
 

@@ -16,11 +16,13 @@ from taskflow.api.credential_names import CredentialNames
 from taskflow.api.inline_requests import Incoming
 from taskflow.api.problems import Problem, problem_of, store_timeout
 from taskflow.api.reading.bodies import TOO_LONG, Lines
+from taskflow.api.reading.group import new_group_of
 from taskflow.checkpoints import Checkpoints
 from taskflow.metrics import Metrics
 from taskflow.model.errors import (
     BadRequest,
     BodyTooLarge,
+    GroupNotFound,
     IdempotencyKeyReused,
     RequestError,
     StoreUnavailable,
@@ -29,6 +31,7 @@ from taskflow.model.errors import (
     TooManyRequests,
     Unprocessable,
 )
+from taskflow.model.groups import NewGroup, refuse_mix
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.task import IdempotencyKey, NewTask, Task
 from taskflow.model.uniqueness import Existing
@@ -36,6 +39,7 @@ from taskflow.model.untrusted_text import foreign_format_of
 from taskflow.schema.new_task import elements_of, new_task_of
 from taskflow.schema.validation_errors import ValidationErrors, token
 from taskflow.settings import Settings
+from taskflow.store.base.groups import AddedGroup
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.submission import AddedOnce, NotStored
 from taskflow.tracing import AddTrace
@@ -191,7 +195,58 @@ class Submissions:
         errors.raise_if_any()
         for task in tasks.values():
             self._check_queue(task)
+        refuse_mix(list(tasks.values()))
         return list(tasks.values())
+
+    async def read_group(
+        self, body: bytes, trace: Mapping[str, str]
+    ) -> tuple[NewGroup, list[NewTask]]:
+        """Read a group and its first tasks.
+
+        Raises:
+            BadRequest: It is not a JSON object.
+            Unprocessable: Fields are invalid.
+            Forbidden: The caller may not use a queue.
+            StoreUnavailable: The credentials of tasks cannot be looked up.
+        """
+        group, tasks = await new_group_of(body, lambda text: self._read_element(text, trace))
+        places = {f"/tasks/{index}": task for index, task in enumerate(tasks)}
+        if group.completion is not None:
+            places["/on_complete"] = group.completion
+        errors = ValidationErrors()
+        for place, unknown in (await self.unknown_credentials(places)).items():
+            errors.add_part(place, "", unknown)
+        errors.raise_if_any()
+        for task in places.values():
+            self._check_queue(task)
+        return group, tasks
+
+    async def add_group(
+        self,
+        group: NewGroup,
+        tasks: Sequence[NewTask],
+        *,
+        key: IdempotencyKey | None,
+    ) -> AddedGroup:
+        """Create a group with tasks, all or nothing, or return the one of an earlier request.
+
+        Raises:
+            TooManyRequests: The backlog limit is reached.
+            IdempotencyKeyReused: Another request had the key.
+            GroupNotFound: The group of the earlier request was deleted.
+            StoreUnavailable: The store does not answer in time.
+        """
+        with store_timeout():
+            if tasks:
+                await self.backlog.admit(len(tasks))
+            added = await self._store.groups.add(group, tasks, key=key)
+        if not added.is_same:
+            raise IdempotencyKeyReused
+        if added.group is None:
+            raise GroupNotFound("the group of this Idempotency-Key was deleted; use a new key")
+        if not added.is_replay:
+            self._metrics.accepted(len(tasks))
+        return added
 
     def _read_element(self, text: bytes, trace: Mapping[str, str]) -> NewTask:
         """Read a task of an array, with the size limit of a single body.
@@ -235,7 +290,7 @@ class Submissions:
             TooManyRequests: The backlog limit is reached.
             StoreUnavailable: The store does not answer in time.
         """
-        if not any(task.is_keyed for task in tasks):
+        if not any(task.is_keyed or task.group for task in tasks):
             return [*(await self.add(tasks)).tasks]
         with store_timeout():
             await self.backlog.admit(len(tasks))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Self, TypedDict, Unpack
 
@@ -46,6 +47,7 @@ class Options(TypedDict, total=False):
     retention_seconds: float | None
     order_key: str | None
     on_failure: str | None
+    group: uuid.UUID | str | None
 
 
 KNOWN: Final = frozenset(TaskRequest.__struct_fields__) - {"payload"}

@@ -78,8 +78,6 @@ class Action(enum.StrEnum):
     """A credential was deleted."""
     SIGNING_KEYS_ROTATE = "signing_keys.rotate"
     """A new generation of keys was made by ``taskflow key rotate``."""
-    GROUP_CREATE = "group.create"
-    """A group was created; the detail has the number of its first tasks."""
     GROUP_CLOSE = "group.close"
     """A group was closed."""
     GROUP_CANCEL = "group.cancel"

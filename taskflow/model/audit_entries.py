@@ -10,7 +10,6 @@ import msgspec
 
 from taskflow.model.audit import Action, Actor, NewEntry
 from taskflow.model.filter import TaskFilter
-from taskflow.model.groups import NewGroup
 from taskflow.model.proxy import masked_proxy
 from taskflow.model.queue_limits import QueueSettings
 from taskflow.model.schedule import ScheduleDefinition, StoredSchedule
@@ -70,15 +69,6 @@ def put_credential_entry(
     """Return the entry for a credential that is created or replaced, without its values."""
     entry = entry_of(Action.CREDENTIAL_PUT, by, credential.name)
     detail = {**_place_of(credential), "before": before and _place_of(before)}
-    return entry and msgspec.structs.replace(entry, detail=detail)
-
-
-def create_group_entry(
-    by: Actor | None, group_id: uuid.UUID, new: NewGroup, tasks: int
-) -> NewEntry | None:
-    """Return the entry for a new group with this number of tasks."""
-    entry = entry_of(Action.GROUP_CREATE, by, str(group_id))
-    detail = {"name": new.name, "queue": new.queue, "on_failure": new.on_failure, "tasks": tasks}
     return entry and msgspec.structs.replace(entry, detail=detail)
 
 

@@ -75,7 +75,15 @@ class OnMemberFailure(enum.StrEnum):
 
 
 class GroupCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """Number of tasks of a group by status. Deleted tasks are counted with their last status."""
+    """Number of tasks of a group by status. Deleted tasks are counted with their last status.
+
+    Attributes:
+        PENDING: Number of PENDING tasks.
+        RUNNING: Number of RUNNING tasks.
+        COMPLETED: Number of COMPLETED tasks.
+        FAILED: Number of FAILED tasks.
+        CANCELED: Number of CANCELED tasks.
+    """
 
     PENDING: int = 0
     RUNNING: int = 0
@@ -195,6 +203,18 @@ class GroupFilter(msgspec.Struct, frozen=True):
 
 
 ALL_GROUPS: Final = GroupFilter()
+
+
+def refuse_mix(tasks: Sequence[NewTask]) -> None:
+    """Reject an array in which some tasks join a group, and others have keys.
+
+    Raises:
+        Unprocessable: It is one.
+    """
+    keyed = [index for index, task in enumerate(tasks) if task.is_keyed]
+    if keyed and any(task.group for task in tasks):
+        detail = "an array with tasks that join a group must not have tasks with unique or debounce"
+        raise Unprocessable(detail, errors=[FieldError(f"#/{keyed[0]}", detail)])
 
 
 class GroupState(NamedTuple):

@@ -23,6 +23,7 @@ from taskflow.model.task import (
 from taskflow.model.url import parse_target
 from taskflow.schema.json_text import object_fields
 from taskflow.schema.reader import Reader
+from taskflow.schema.tasks import GroupId
 from taskflow.schema.validation_errors import ValidationErrors
 
 HOW: Final = 'send a JSON object with a filter, such as {"queue": "mail"}, or {"all": true}'
@@ -109,6 +110,13 @@ class TaskFilters(msgspec.Struct, frozen=True, kw_only=True):
     order_key: Annotated[
         OrderKey | UnsetType,
         Meta(description="Only tasks with this order key.", examples=["customer-42"]),
+    ] = UNSET
+    group: Annotated[
+        GroupId | UnsetType,
+        Meta(
+            description="Only tasks of the group with this id.",
+            examples=["01a20c58-b6fd-77bf-9328-1ccde011d8db"],
+        ),
     ] = UNSET
 
 

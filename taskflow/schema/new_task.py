@@ -121,6 +121,13 @@ def _check_combinations(
     if "run_at" in given and "delay_seconds" in given:
         errors.add("/delay_seconds", "delay_seconds must not be given together with run_at")
     check_keys(given, errors)
+    _check_lines_and_groups(given, errors)
+    for name in ("callback_url", "sign"):
+        if given.get(name) and not can_sign:
+            errors.add(f"/{name}", NO_SECRETS.format(name))
+
+
+def _check_lines_and_groups(given: Mapping[str, Any], errors: ValidationErrors) -> None:
     if "order_key" in given:
         for name in _REORDERING:
             if given.get(name):  # 0 changes nothing
@@ -130,11 +137,11 @@ def _check_combinations(
         # A time that is over changes nothing: a task can be submitted again as it was shown.
         if given.get("run_at", _LONG_AGO) > dt.datetime.now(dt.UTC):
             errors.add("/run_at", "run_at must not be in the future together with order_key")
-    elif "on_failure" in given:
+    if "group" in given:
+        for name in sorted(_KEYS & given.keys()):
+            errors.add(f"/{name}", f"{name} must not be given together with group")
+    if "on_failure" in given and "order_key" not in given:
         errors.add("/on_failure", "on_failure needs order_key")
-    for name in ("callback_url", "sign"):
-        if given.get(name) and not can_sign:
-            errors.add(f"/{name}", NO_SECRETS.format(name))
 
 
 def _new_task(

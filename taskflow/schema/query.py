@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from taskflow.model.audit import Action, AuditFilter, TargetKind
 from taskflow.model.filter import TaskFilter
+from taskflow.model.groups import GroupFilter, GroupName, GroupStatus
 from taskflow.model.schedule import DEFAULT_NEXT_RUNS, MAX_NEXT_RUNS, ScheduleName
 from taskflow.model.task import MAX_TAGS, NAME_RULE, Moment, QueueName, Task
 from taskflow.schema.filters import Statuses, TaskFilters, filter_of
@@ -221,6 +222,45 @@ class SchedulesRequest(msgspec.Struct, frozen=True):
     ] = None
 
 
+class GroupsRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The query of ``GET /groups``."""
+
+    limit: Annotated[
+        Limit, Meta(description="Maximum number of groups in the response.", examples=[20])
+    ] = DEFAULT_PAGE
+    status: Annotated[
+        GroupStatus | None, Meta(description="Only groups with this status.", examples=["OPEN"])
+    ] = None
+    queue: Annotated[
+        QueueName | None, Meta(description="Only groups of this queue.", examples=["mail"])
+    ] = None
+    name: Annotated[
+        GroupName | None, Meta(description="Only groups with this name.", examples=["import 7"])
+    ] = None
+    cursor: Annotated[
+        Cursor | None,
+        Meta(
+            description="The position of the page, from the `Link` header of the previous page. "
+            "Default: the newest group.",
+            examples=["AZq1kQ0AcACAAAAAAAAAAQ"],
+        ),
+    ] = None
+
+    @property
+    def before(self) -> uuid.UUID | None:
+        """The group after which the page begins."""
+        return _id_of(self.cursor)
+
+    @property
+    def filter(self) -> GroupFilter:
+        """The filters as the stores search by them."""
+        return GroupFilter(status=self.status, queue=self.queue, name=self.name)
+
+    def going_on(self, before: uuid.UUID) -> GroupsRequest:
+        """Return the same request for the groups after this one."""
+        return msgspec.structs.replace(self, cursor=cursor_of(before))
+
+
 class NextRunsRequest(msgspec.Struct, frozen=True):
     """The query of ``GET /schedules/{name}/next``."""
 
@@ -371,6 +411,7 @@ PAGE_QUERY: Final = Reader(PageRequest)
 STREAM_QUERY: Final = Reader(StreamRequest)
 SHOW_QUERY: Final = Reader(ShowRequest)
 WAIT_QUERY: Final = Reader(WaitRequest)
+GROUPS_QUERY: Final = Reader(GroupsRequest)
 SCHEDULES_QUERY: Final = Reader(SchedulesRequest)
 NEXT_RUNS_QUERY: Final = Reader(NextRunsRequest)
 DELETE_CREDENTIAL_QUERY: Final = Reader(DeleteCredentialRequest)

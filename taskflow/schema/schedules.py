@@ -56,8 +56,8 @@ class ScheduleRequest(msgspec.Struct, forbid_unknown_fields=True):
         TaskTemplate,
         Meta(
             description="The template of its tasks: a task as `POST /tasks` accepts it, without "
-            "`run_at` and `expires_at`, which are fixed times, and without `unique` and "
-            "`debounce`.",
+            "`run_at` and `expires_at`, which are fixed times, and without `unique`, `debounce` "
+            "and `group`.",
             examples=[{"payload": "https://example.com/"}],
         ),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Collection
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
@@ -42,6 +44,7 @@ CallbackUrl: TypeAlias = Annotated[
     ),
 ]
 Delay: TypeAlias = Annotated[float, Meta(ge=0, le=MAX_DELAY_SECONDS, extra={"unit": "seconds"})]
+GroupId: TypeAlias = Annotated[uuid.UUID, Meta(extra={"expected": "the id of a group, a UUID"})]
 Retention: TypeAlias = Annotated[
     float, Meta(ge=0, le=MAX_RETENTION_SECONDS, extra={"unit": "seconds"})
 ]
@@ -199,6 +202,14 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
             examples=["hold"],
         ),
     ] = None
+    group: Annotated[
+        GroupId | None,
+        Meta(
+            description="The id of a group, which the task joins; the group must be `OPEN`. Not "
+            "together with `unique` and `debounce`.",
+            examples=["01a20c58-b6fd-77bf-9328-1ccde011d8db"],
+        ),
+    ] = None
 
 
 TaskRequests: TypeAlias = Annotated[list[TaskRequest], Meta(min_length=1, max_length=MAX_TASKS)]
@@ -207,20 +218,24 @@ ONLY_SHOWN: Final = frozenset(Task.__struct_fields__) - set(TaskRequest.__struct
 
 SINGLE_MOMENTS: Final = ("run_at", "expires_at")
 KEYS: Final = ("unique", "debounce")
-NOT_IN_TEMPLATES: Final = (*SINGLE_MOMENTS, *KEYS)
+ORDER: Final = ("order_key", "on_failure")
+NOT_IN_TEMPLATES: Final = (*SINGLE_MOMENTS, *KEYS, "group")
 
 
-def _template() -> Any:
-    """Return the type of what a schedule says of each of its tasks."""
+def template_without(name: str, meaning: str, excluded: Collection[str]) -> Any:
+    """Return the type of a task without some fields."""
     fields = [
         (field.name, field.type) if field.required else (field.name, field.type, field.default)
         for field in msgspec.structs.fields(TaskRequest)
-        if field.name not in NOT_IN_TEMPLATES
+        if field.name not in excluded
     ]
-    meaning = "The template of the tasks of a schedule: a task without fixed times and keys."
     return msgspec.defstruct(
-        "TaskTemplate", fields, namespace={"__doc__": meaning}, forbid_unknown_fields=True
+        name, fields, namespace={"__doc__": meaning}, forbid_unknown_fields=True
     )
 
 
-TaskTemplate: Final = _template()
+TaskTemplate: Final = template_without(
+    "TaskTemplate",
+    "The template of the tasks of a schedule: a task without fixed times, keys and a group.",
+    NOT_IN_TEMPLATES,
+)

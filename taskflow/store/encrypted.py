@@ -170,13 +170,12 @@ class EncryptedGroups:
         tasks: Sequence[NewTask] = (),
         *,
         key: IdempotencyKey | None = None,
-        by: Actor | None = None,
     ) -> AddedGroup:
         sealed, checkpoints = [], Checkpoints()
         for task in tasks:
             sealed.append(self._encryption.seal_task(task))
             await checkpoints.after(len(bytes(task.payload)))
-        added = await self._groups.add(self._encryption.seal_group(new), sealed, key=key, by=by)
+        added = await self._groups.add(self._encryption.seal_group(new), sealed, key=key)
         return msgspec.structs.replace(added, group=self._shown(added.group))
 
     async def get(self, group_id: uuid.UUID) -> Group | None:

@@ -63,6 +63,17 @@ class Audited:
             pass
         return task_id
 
+    def group(self, **fields) -> str:
+        group_id: str = self.done("POST", "/groups", fields)["id"]
+        return group_id
+
+    def failed_group(self) -> str:
+        """A group with a task that FAILED."""
+        group_id = self.group(tasks=[{"payload": "x:"}])
+        while self.done("GET", f"/groups/{group_id}")["status"] != "COMPLETED":
+            time.sleep(0.02)
+        return group_id
+
     def entries(self, query: str = "limit=1000") -> list[dict[str, Any]]:
         """The oldest first."""
         found: list[dict[str, Any]] = self.done("GET", f"/audit?{query}", role="admin")
@@ -125,6 +136,9 @@ REQUESTS = {
         {"queue": "delete"},
         Action.TASKS_DELETE,
     ),
+    "POST /groups/{id}/close": (lambda a: a.group(open=True), None, Action.GROUP_CLOSE),
+    "POST /groups/{id}/cancel": (lambda a: a.group(open=True), None, Action.GROUP_CANCEL),
+    "POST /groups/{id}/retry": (lambda a: a.failed_group(), None, Action.GROUP_RETRY),
     "PUT /queues/{name}": (lambda _: "put", {"max_concurrency": 5}, Action.QUEUE_CHANGE),
     "PATCH /queues/{name}": (lambda _: "patched", {"rate": 5}, Action.QUEUE_CHANGE),
     "POST /queues/{name}/pause": (lambda _: "paused", None, Action.QUEUE_PAUSE),
@@ -166,8 +180,8 @@ REQUESTS = {
     ),
 }
 WRITES = [f"{route.method} {route.path}" for route in ROUTES if route.method != "GET"]
-# Submissions are not recorded: each has its task.
-AUDITED = [one for one in WRITES if one != "POST /tasks"]
+# Submissions are not recorded: each has its task, or its group.
+AUDITED = [one for one in WRITES if one not in ("POST /tasks", "POST /groups")]
 
 
 @pytest.mark.parametrize("operation", AUDITED)

@@ -49,6 +49,8 @@ TASK_FIELDS = [
     "scheduled_at",
     "order_key",
     "on_failure",
+    "group",
+    "completion_of",
     "held",
     "waiting_for",
 ]

@@ -83,6 +83,9 @@ class World(NamedTuple):
     def place(self, method: str, path: str) -> str:
         """The path of an operation, leading to something that it can be carried out on."""
         name = OPERATIONS[method, path]["operationId"]
+        if path.startswith("/groups/{id}"):
+            group = self.ask("post", "/groups", {"name": name}).json
+            return path.replace("{id}", group["id"])
         if "{id}" in path:
             return path.replace("{id}", self.task(STANDING.get(name, "COMPLETED")))
         if "{name}" not in path:

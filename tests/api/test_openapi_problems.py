@@ -83,6 +83,15 @@ def submitted_twice(_: pytest.FixtureRequest) -> Answer:
         return server.ask("POST", "/tasks", body)
 
 
+def joined_too_late(_: pytest.FixtureRequest) -> Answer:
+    """Submit a task to a group that is closed, and has one."""
+    group = {"tasks": [{"payload": 1, "delay_seconds": 3600}]}
+    with serving() as server:
+        group_id = server.ask("POST", "/groups", json.dumps(group).encode()).json["id"]
+        body = json.dumps({"payload": 1, "group": group_id}).encode()
+        return server.ask("POST", "/tasks", body)
+
+
 def done_to(verb: str, body: bytes, *, method: str = "POST"):
     """Submit a task, wait for it, and apply an action to it."""
     path = f"/{verb}" if verb else ""
@@ -193,6 +202,7 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
     ("404", "no task"): asked("GET", f"/tasks/{UNKNOWN_ID}"),
     ("404", "no result"): done_to("result", WAITING, method="GET"),
     ("404", "no queue"): asked("GET", "/queues/none"),
+    ("404", "no group"): asked("GET", f"/groups/{UNKNOWN_ID}"),
     ("404", "no schedule"): asked("GET", "/schedules/none"),
     ("405", "PUT"): asked("PUT", "/tasks", b"{}"),
     ("408", "slow body"): half_a_body,
@@ -201,6 +211,7 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
     ("409", "delete"): done_to("", WAITING, method="DELETE"),
     ("409", "overlap"): run_twice,
     ("409", "not unique"): submitted_twice,
+    ("409", "group"): joined_too_late,
     ("410", "deleted"): deleted_since,
     ("412", "exists"): followed(
         ("PUT", "/schedules/a", b'{"every_seconds": 3600, "task": {"payload": 1}}'),

@@ -16,6 +16,7 @@ from itertools import pairwise
 import pytest
 
 from taskflow.api.access.scoped_store import (
+    ScopedGroups,
     ScopedMonitoring,
     ScopedQueues,
     ScopedSchedules,
@@ -23,6 +24,7 @@ from taskflow.api.access.scoped_store import (
 )
 from taskflow.api.app import ROUTES
 from taskflow.service import MEMORY_URL
+from taskflow.store.base.groups import GroupStore
 from taskflow.store.base.listing import MonitoringStore
 from taskflow.store.base.queues import QueueStore
 from taskflow.store.base.schedules import ScheduleStore
@@ -119,6 +121,14 @@ def hidden(shop) -> str:
     return shop.add("shop", url, tags={"n": 1, HIDDEN: HIDDEN}, priority=9)
 
 
+@pytest.fixture(scope="module")
+def hidden_group(shop) -> str:
+    """The id of a group of ``shop``."""
+    answer = shop.ask("POST", "/groups", {"queue": "shop", "name": HIDDEN})
+    assert answer.status == 201
+    return answer.json["id"]
+
+
 # What a client with a scope asks, by the name of the route. A path with {id} or {name} is asked
 # with what exists in another queue, and with what does not exist: the answers must not differ.
 ABSENT = {
@@ -136,6 +146,10 @@ ABSENT = {
     "pauseQueue": ("POST", "/queues/{queue}/pause", None),
     "resumeQueue": ("POST", "/queues/{queue}/resume", None),
     "purgeQueue": ("POST", "/queues/{queue}/purge", None),
+    "showGroup": ("GET", "/groups/{group}", None),
+    "closeGroup": ("POST", "/groups/{group}/close", None),
+    "cancelGroup": ("POST", "/groups/{group}/cancel", None),
+    "retryGroup": ("POST", "/groups/{group}/retry", None),
     "showSchedule": ("GET", "/schedules/{schedule}", None),
     "showNextRuns": ("GET", "/schedules/{schedule}/next?count=2", None),
     "patchSchedule": ("PATCH", "/schedules/{schedule}", {"task": {"queue": "mail"}}),
@@ -154,11 +168,12 @@ LISTED = {
     "showStatistics": ("/stats", "/stats?queue=shop", "/stats?queue=mail"),
     "showHistory": ("/stats/history", "/stats/history?queue=shop"),
     "listQueues": ("/queues",),
+    "listGroups": ("/groups", "/groups?queue=shop", "/groups?limit=1&status=OPEN"),
     "listSchedules": ("/schedules", "/schedules?limit=1", "/schedules?cursor=b"),
 }
 BULK = {"cancelTasks", "retryTasks", "deleteTasks"}
-# Tested on their own below.
-OTHERS = {"addTask", "putSchedule", "watchTasks"}
+# Tested on their own below, or in test_groups.py.
+OTHERS = {"addTask", "addGroup", "putSchedule", "watchTasks"}
 WHOLE = {"listNodes": "/nodes", "listHosts": "/hosts", "showMetrics": "/metrics"}
 # For admins alone: test_credentials.py, test_audit.py.
 ADMINS = {
@@ -227,6 +242,7 @@ def test_every_page_is_classified(shared):
         (ScopedStore, TaskStore),
         (ScopedQueues, QueueStore),
         (ScopedSchedules, ScheduleStore),
+        (ScopedGroups, GroupStore),
         (ScopedMonitoring, MonitoringStore),
     ],
 )
@@ -238,15 +254,16 @@ def test_the_store_has_no_other_verbs(scoped, whole):
 
 
 @pytest.mark.parametrize("name", ABSENT)
-def test_what_is_elsewhere_does_not_exist(mail, shop, hidden, name):
+def test_what_is_elsewhere_does_not_exist(mail, shop, hidden, hidden_group, name):
     """The answer is that for something that does not exist, and nothing changes."""
     method, path, document = ABSENT[name]
     headers = PATCH if method == "PATCH" else {}
-    before = [shop.get(one) for one in (f"/tasks/{hidden}", "/queues/shop", "/schedules")]
+    places = (f"/tasks/{hidden}", f"/groups/{hidden_group}", "/queues/shop", "/schedules")
+    before = [shop.get(one) for one in places]
     answers = []
     for values in (
-        {"id": hidden, "queue": "shop", "schedule": "a-shop"},
-        {"id": UNKNOWN, "queue": "unknown", "schedule": "unknown"},
+        {"id": hidden, "queue": "shop", "schedule": "a-shop", "group": hidden_group},
+        {"id": UNKNOWN, "queue": "unknown", "schedule": "unknown", "group": UNKNOWN},
     ):
         answer = mail.ask(method, path.format(**values), document, **headers)
         text = answer.body.decode()
@@ -255,7 +272,7 @@ def test_what_is_elsewhere_does_not_exist(mail, shop, hidden, name):
         answers.append((answer.status, text, answer.header("etag")))
     assert answers[0] == answers[1]
     assert answers[0][0] == (200 if name == "purgeQueue" else 404)
-    after = [shop.get(one) for one in (f"/tasks/{hidden}", "/queues/shop", "/schedules")]
+    after = [shop.get(one) for one in places]
     assert without_ages(after) == without_ages(before)
 
 

@@ -233,14 +233,13 @@ class ScopedGroups:
         tasks: Sequence[NewTask] = (),
         *,
         key: IdempotencyKey | None = None,
-        by: Actor | None = None,
     ) -> AddedGroup:
         queues = [new.queue, *(task.queue for task in tasks)]
         if new.completion is not None:
             queues.append(new.completion.queue)
         for queue in queues:
             check_queue(self._scope, queue)
-        added = await self._groups.add(new, tasks, key=key, by=by)
+        added = await self._groups.add(new, tasks, key=key)
         return msgspec.structs.replace(added, group=await self._shown(added.group))
 
     async def get(self, group_id: uuid.UUID) -> Group | None:

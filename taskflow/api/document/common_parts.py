@@ -42,6 +42,7 @@ TAGS: Final = [
     {"name": "tasks", "description": "Submit URLs, and read their outcomes."},
     {"name": "events", "description": "Watch tasks while they run."},
     {"name": "queues", "description": "Limit and pause outgoing requests."},
+    {"name": "groups", "description": "Submit tasks that belong together."},
     {"name": "schedules", "description": "Submit tasks at fixed times."},
     {"name": "credentials", "description": "What targets need to accept requests."},
     {"name": "identity", "description": "How targets verify the ID tokens of this service."},

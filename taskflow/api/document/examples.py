@@ -10,6 +10,7 @@ import msgspec
 
 from taskflow.model.audit import Action, AuditEntry, TargetKind
 from taskflow.model.event import TaskEvent
+from taskflow.model.groups import FailedMember, Group, GroupCounts, GroupStatus
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.order_keys import OnFailure
 from taskflow.model.outcome import ErrorType, KeptResponse, Response
@@ -20,6 +21,7 @@ from taskflow.model.sealed_credential import CredentialSummary, CredentialUsers
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, AttemptStatus, Task, TaskStatus
 
 TASK_ID: Final = uuid.UUID("01a20c58-b6fd-77bf-9328-1ccde011d8da")
+GROUP_ID: Final = uuid.UUID("01a20c58-b6fd-77bf-9328-1ccde011d8db")
 CALLBACK_ID: Final = uuid.UUID("01a20c58-b704-7d1c-8a0e-5d1f6c3b9e42")
 URL: Final = "https://example.com/"
 _CREATED: Final = dt.datetime(2026, 11, 24, 6, 57, 50, 332789, tzinfo=dt.UTC)
@@ -88,6 +90,18 @@ SCHEDULE: Final = Schedule(
     created_at=_CREATED,
     updated_at=_CREATED,
     next_run_at=dt.datetime(2026, 11, 25, 5, 30, tzinfo=dt.UTC),
+)
+GROUP: Final = Group(
+    id=GROUP_ID,
+    name="import 7",
+    status=GroupStatus.CLOSED,
+    counts=GroupCounts(PENDING=3, RUNNING=2, COMPLETED=40, FAILED=1),
+    first_failures=(
+        FailedMember(TASK_ID, "http error: status: 503 Service Unavailable", ErrorType.HTTP_STATUS),
+    ),
+    on_complete=msgspec.Raw(msgspec.json.encode({"payload": URL})),
+    created_at=_CREATED,
+    closed_at=_STARTED,
 )
 NEXT_RUNS: Final = NextRuns(
     name=SCHEDULE.name,

@@ -100,6 +100,7 @@ _EXAMPLES: Final[Mapping[str, ProblemExample]] = {
     "no task": ProblemExample(types.TASK_NOT_FOUND),
     "no result": ProblemExample(types.RESULT_NOT_FOUND),
     "no queue": ProblemExample(types.QUEUE_NOT_FOUND),
+    "no group": ProblemExample(types.GROUP_NOT_FOUND),
     "no schedule": ProblemExample(types.SCHEDULE_NOT_FOUND),
     "PUT": ProblemExample(types.METHOD_NOT_ALLOWED),
     "slow body": ProblemExample(types.REQUEST_TIMEOUT),
@@ -114,6 +115,9 @@ _EXAMPLES: Final[Mapping[str, ProblemExample]] = {
     "overlap": ProblemExample(types.SCHEDULE_OVERLAP),
     "not unique": ProblemExample(
         types.NOT_UNIQUE, errors=(FieldError("#/unique", types.NOT_UNIQUE.example_detail),)
+    ),
+    "group": ProblemExample(
+        types.GROUP_CLOSED, errors=(FieldError("#/group", types.GROUP_CLOSED.example_detail),)
     ),
     "deleted": ProblemExample(types.TASK_DELETED),
     "exists": ProblemExample(types.SCHEDULE_EXISTS),

@@ -8,6 +8,7 @@ from typing import Final
 
 from taskflow.model.errors import (
     CredentialNotFound,
+    GroupNotFound,
     QueueNotFound,
     ScheduleNotFound,
     TaskNotFound,
@@ -26,6 +27,17 @@ def task_id_of(text: str) -> uuid.UUID:
     """
     if not _UUID.fullmatch(text):
         raise TaskNotFound("no task has this id; an id is a UUID")
+    return uuid.UUID(text)
+
+
+def group_id_of(text: str) -> uuid.UUID:
+    """Read a group's id.
+
+    Raises:
+        GroupNotFound: It is not an id, so no group has it.
+    """
+    if not _UUID.fullmatch(text):
+        raise GroupNotFound("no group has this id; an id is a UUID")
     return uuid.UUID(text)
 
 

@@ -118,6 +118,8 @@ class Reading(msgspec.Struct, frozen=True):
                     f"/task/{name}",
                     f"task.{name} is a fixed time, which a template cannot have; leave it out",
                 )
+        if template.group is not None:
+            errors.add("/task/group", "task.group is for POST /tasks: schedules have no group")
         for name in KEYS:
             if getattr(template.options, name) is not None:
                 errors.add(

@@ -37,6 +37,8 @@ class GroupPage(msgspec.Struct, frozen=True):
 class GroupStore(abc.ABC):
     """Stores groups; a part of ``TaskStore``.
 
+    ``by`` is the actor, for the audit log; ``None`` records nothing.
+
     A verb that finishes the last member of a closed group also completes the group and creates its
     completion task, all or nothing. A verb that starts a finished member again makes a COMPLETED
     group CLOSED.
@@ -49,7 +51,6 @@ class GroupStore(abc.ABC):
         tasks: Sequence[NewTask] = (),
         *,
         key: IdempotencyKey | None = None,
-        by: Actor | None = None,
     ) -> AddedGroup:
         """Create a group with these tasks, all or nothing; unless ``is_open``, it is closed.
 
@@ -57,7 +58,6 @@ class GroupStore(abc.ABC):
             new: The group.
             tasks: Its first members; none has a unique or debounce key.
             key: Of concurrent requests with one key, exactly one creates a group.
-            by: Who does it, for the audit log; ``None`` records nothing.
         """
 
     @abc.abstractmethod

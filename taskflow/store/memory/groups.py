@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from taskflow.model.audit import Action, Actor
-from taskflow.model.audit_entries import create_group_entry, entry_of
+from taskflow.model.audit_entries import entry_of
 from taskflow.model.groups import (
     ALL_GROUPS,
     MAX_ERROR_CHARACTERS,
@@ -190,7 +190,6 @@ class MemoryGroups(GroupStore):
         tasks: Sequence[NewTask] = (),
         *,
         key: IdempotencyKey | None = None,
-        by: Actor | None = None,
     ) -> AddedGroup:
         await trio.lowlevel.checkpoint()
         if key is not None and (known := self._known(key)) is not None:
@@ -210,7 +209,6 @@ class MemoryGroups(GroupStore):
             self._close(kept)
         if key is not None:
             self._keys[key.text] = (key, trio.current_time() + key.seconds, group.id)
-        self._audit.add(create_group_entry(by, group.id, new, len(tasks)))
         return AddedGroup(self._shown(kept))
 
     async def get(self, group_id: uuid.UUID) -> Group | None:

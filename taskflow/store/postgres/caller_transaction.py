@@ -18,7 +18,7 @@ from psycopg.rows import tuple_row
 from psycopg.types.uuid import UUIDBinaryLoader
 
 from taskflow.model.errors import IdempotencyKeyReused, NotUnique, StoreUnusable, TaskGone
-from taskflow.model.groups import refusal_of
+from taskflow.model.groups import refusal_of, refuse_mix
 from taskflow.model.task import IdempotencyKey, NewTask, Task
 from taskflow.store.postgres.groups import states_of
 from taskflow.store.postgres.keyed_submission import existing_ids, request_of, results_of
@@ -90,6 +90,7 @@ def _steps(
     connection: Connection | AsyncConnection, tasks: Sequence[NewTask], key: IdempotencyKey | None
 ) -> Steps:
     _refuse_encodings(connection)
+    refuse_mix(tasks)
     is_keyed = any(task.is_keyed for task in tasks)
     may_be_rejected = is_keyed or any(task.group for task in tasks)
     is_one = may_be_rejected or key is not None or (connection.autocommit and _is_idle(connection))

@@ -11,7 +11,7 @@ import psycopg
 import trio
 
 from taskflow.model.audit import Action, Actor
-from taskflow.model.audit_entries import create_group_entry, entry_of
+from taskflow.model.audit_entries import entry_of
 from taskflow.model.errors import KeyIsBusy, StoreUnavailable
 from taskflow.model.groups import (
     ALL_GROUPS,
@@ -127,7 +127,6 @@ class PostgresGroups(GroupStore):
         tasks: Sequence[NewTask] = (),
         *,
         key: IdempotencyKey | None = None,
-        by: Actor | None = None,
     ) -> AddedGroup:
         def work(connection: Connection) -> tuple[AddedGroup, list[Task]]:
             execute = self._statements.on(connection)
@@ -141,7 +140,6 @@ class PostgresGroups(GroupStore):
                 if not new.is_open:
                     execute("close_held_group", {"id": group_id})
                     execute("complete_held_group", {"id": group_id})
-                self._audit.add(connection, create_group_entry(by, group_id, new, len(tasks)))
                 return AddedGroup(self._read(execute, group_id)), added
 
         group, added = await self._statements.database.run(work)
