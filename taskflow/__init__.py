@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from taskflow.model.audit import AuditEntry
     from taskflow.model.errors import FieldError, StoreUnusable
     from taskflow.model.event import TaskEvent
+    from taskflow.model.groups import Group, GroupStatus, OnMemberFailure
     from taskflow.model.options import Backoff
     from taskflow.model.outcome import ErrorType, KeptResponse
     from taskflow.model.queue_limits import HostLimits, Rate
@@ -82,6 +83,8 @@ __all__ = [
     "FieldError",
     "Forbidden",
     "Gone",
+    "Group",
+    "GroupStatus",
     "HostLimits",
     "InvalidArgument",
     "InvalidEnvironment",
@@ -90,6 +93,7 @@ __all__ = [
     "NextRuns",
     "NotFinished",
     "NotFound",
+    "OnMemberFailure",
     "Options",
     "Overlap",
     "Problem",
@@ -133,10 +137,13 @@ _HOMES: Final = {
     "Download": "client.task",
     "ErrorType": "model.outcome",
     "FieldError": "model.errors",
+    "Group": "model.groups",
+    "GroupStatus": "model.groups",
     "HostLimits": "model.queue_limits",
     "KeptResponse": "model.outcome",
     "Missed": "model.schedule",
     "NextRuns": "model.schedule",
+    "OnMemberFailure": "model.groups",
     "Overlap": "model.schedule",
     "BulkResult": "client.task",
     "Options": "client.options",

@@ -14,6 +14,7 @@ MODULES = (
     "streams.py",
     "task_actions.py",
     "queues.py",
+    "groups.py",
     "schedules.py",
     "credentials.py",
     "client.py",

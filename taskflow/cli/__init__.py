@@ -32,9 +32,9 @@ Start with `taskflow serve`, and in another terminal:
   taskflow list --status FAILED --since 1h
   taskflow stats --watch
 
-Commands on tasks, queues, schedules and credentials call the service at TASKFLOW_URL (default:
-http://127.0.0.1:8080) with the API key in TASKFLOW_API_KEY. Settings are read from the environment
-and from .env in the working directory. Every command has --help with examples.
+Commands on tasks, groups, queues, schedules and credentials call the service at TASKFLOW_URL
+(default: http://127.0.0.1:8080) with the API key in TASKFLOW_API_KEY. Settings are read from the
+environment and from .env in the working directory. Every command has --help with examples.
 """
 
 _STATUSES: Final = """
@@ -44,7 +44,7 @@ Exit status:
   1    something failed or was rejected: a task, a line, a check
   2    an argument or a setting is invalid
   3    the service or its database does not answer
-  4    the task, queue, schedule or credential does not exist
+  4    the task, group, queue, schedule or credential does not exist
   5    the API key is missing, unknown or lacks the role
   130  interrupted by Ctrl+C
 """
@@ -73,6 +73,7 @@ main = Sections(
             "export": Entry(f"{_REMOTE}.listing", "Write all matching tasks as NDJSON."),
         },
         "Operate": {
+            "groups": Entry(f"{_REMOTE}.groups", "Create, show, close, cancel and retry groups."),
             "queues": Entry(f"{_REMOTE}.queues", "Show, limit, pause and purge queues."),
             "schedules": Entry(f"{_REMOTE}.schedules", "Create, show, run and delete schedules."),
             "credentials": Entry(f"{_REMOTE}.credentials", "Create, show and delete credentials."),

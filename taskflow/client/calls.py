@@ -206,6 +206,31 @@ def of_task(
     return Call(method, f"/tasks/{known}{what}", is_repeatable=is_repeatable)
 
 
+@checked_arguments()
+def new_group(body: bytes, key: str | None) -> Call:
+    """Return a request for a new group; it has an idempotency key, so it can be repeated.
+
+    Raises:
+        InvalidArgument: The key cannot be sent.
+    """
+    return msgspec.structs.replace(submission(body, key), path="/groups")
+
+
+def of_group(
+    method: str, group_id: uuid.UUID | str, what: str = "", *, is_repeatable: bool = True
+) -> Call:
+    """Return a request for a group.
+
+    Raises:
+        InvalidArgument: It is not the id of a group.
+    """
+    try:
+        known = group_id if isinstance(group_id, uuid.UUID) else uuid.UUID(group_id)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InvalidArgument(f"{shown(group_id)} is not the id of a group: {error}") from None
+    return Call(method, f"/groups/{known}{what}", is_repeatable=is_repeatable)
+
+
 def waiting(call: Call, seconds: int) -> Call:
     """Return the same request with a wait."""
     return msgspec.structs.replace(call, query=[("wait", str(seconds))], wait_seconds=seconds)

@@ -152,6 +152,7 @@ class Filters(TypedDict, total=False):
     finished_before: dt.datetime
     url_contains: str
     order_key: str
+    group: uuid.UUID | str
 
 
 @checked_arguments()
@@ -191,6 +192,8 @@ def _parameters(filters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield from tag_query(value)
         elif isinstance(value, str):
             yield name, text(name, value)
+        elif isinstance(value, uuid.UUID):
+            yield name, str(value)
         elif isinstance(value, dt.datetime):
             yield name, moment_text(value)
         else:

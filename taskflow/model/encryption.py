@@ -197,7 +197,7 @@ class Encryption:
 
     def shown_group(self, group: Group) -> Group:
         """Return a group with its completion task decrypted and masked."""
-        if group.on_complete is None or not is_sealed(bytes(group.on_complete)):
+        if not is_sealed(bytes(group.on_complete)):
             return group
         try:
             task = self._opened(group.on_complete, _group_place(group.queue))

@@ -33,6 +33,9 @@ MAX_FIRST_FAILURES: Final = 10
 MAX_ERROR_CHARACTERS: Final = 1000
 """Maximum length of the error of each."""
 
+NO_TASK: Final = msgspec.Raw(b"null")
+"""What a group shows if it has no completion task."""
+
 GroupName: TypeAlias = Annotated[
     str,
     Meta(
@@ -127,7 +130,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         status: The status.
         counts: The number of its tasks by status.
         first_failures: Up to ten of its FAILED tasks, the oldest first.
-        on_complete: The task that is created when it completes, as it was submitted.
+        on_complete: The task that is created when it completes, as it was submitted; or null.
         on_failure: What happens when a task of it fails.
         tags: Its tags.
         created_at: When it was created.
@@ -143,9 +146,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     status: GroupStatus = GroupStatus.OPEN
     counts: GroupCounts = GroupCounts()
     first_failures: tuple[FailedMember, ...] = ()
-    on_complete: (
-        Annotated[msgspec.Raw, Meta(extra_json_schema={"type": ["object", "null"]})] | None
-    ) = None
+    on_complete: Annotated[msgspec.Raw, Meta(extra_json_schema={"type": ["object", "null"]})]
     on_failure: OnMemberFailure = OnMemberFailure.RUN
     tags: dict[str, TagValue] = {}
     created_at: Moment
@@ -153,6 +154,11 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: Moment | None = None
     completions: int = 0
     completion_task_id: uuid.UUID | None = None
+
+    @property
+    def has_completion_task(self) -> bool:
+        """True if it creates a task when it completes."""
+        return self.on_complete != NO_TASK
 
 
 class NewGroup(msgspec.Struct, frozen=True, kw_only=True):

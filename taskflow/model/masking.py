@@ -179,7 +179,7 @@ class Masking:
 
     def group(self, group: Group) -> Group:
         """Return a group with the credentials in its completion task masked."""
-        if group.on_complete is None:
+        if not group.has_completion_task:
             return group
         return msgspec.structs.replace(group, on_complete=self.document(group.on_complete))
 

@@ -38,6 +38,13 @@ REMOTE = [
     ("queues", "pause", "x"),
     ("queues", "resume", "x"),
     ("queues", "purge", "x", "--yes"),
+    ("groups",),
+    ("groups", "list"),
+    ("groups", "show", ID),
+    ("groups", "create"),
+    ("groups", "close", ID),
+    ("groups", "cancel", ID, "--yes"),
+    ("groups", "retry", ID),
     ("schedules",),
     ("schedules", "list"),
     ("schedules", "show", "x"),
@@ -57,7 +64,7 @@ REMOTE = [
     ("hosts",),
     ("bench", "-n", "1"),
 ]
-WITHOUT_TIMEOUT = {("queues",), ("schedules",), ("credentials",)}
+WITHOUT_TIMEOUT = {("queues",), ("groups",), ("schedules",), ("credentials",)}
 
 
 def names(command) -> str:

@@ -16,6 +16,41 @@ from tests.cli.command import CommandLine, interrupt
 from tests.cli.test_finding import hand_in
 
 
+class TestGroups:
+    def test_a_group(self, cli_of_each, tmp_path):
+        """Tasks join it until it is closed; it completes when they are canceled."""
+        create = ("groups", "create", "--name", "import", "--queue", "of-groups", "--tag", "a=1")
+        group = cli_of_each.ok(*create, "--on-complete", "x:").out.strip()
+        cli_of_each.ok("submit", "--group", group, "--delay", "1h", "x", "y")
+        shown = cli_of_each.ok("groups", "show", group).out
+        assert re.search("^finished +0 of 2$", shown, re.MULTILINE)
+        assert re.search("^name +import$", shown, re.MULTILINE)
+        assert len(cli_of_each.ok("list", "--group", group).rows) == 2
+        assert "CLOSED" in cli_of_each.ok("groups", "close", group).out
+        assert "CLOSED" in cli_of_each.run("submit", "--group", group, "z").complaint
+        cli_of_each.ok("cancel", "--group", group, "--yes")
+        [document] = cli_of_each.ok("groups", "show", group, "--json").documents
+        assert (document["status"], document["counts"]["CANCELED"]) == ("COMPLETED", 2)
+        completion = cli_of_each.ok("show", document["completion_task_id"]).out
+        assert re.search(f"^completion of +{group}$", completion, re.MULTILINE)
+        rows = cli_of_each.ok("groups", "list", "--queue", "of-groups").rows
+        assert [group, "import", "COMPLETED"] in [row[:3] for row in rows]
+        assert cli_of_each.ok("groups", "retry", group).code == 0
+
+    def test_an_array_as_a_group(self, cli_of_each, tmp_path):
+        """With a template from a file; and it is canceled without a question only with --yes."""
+        template = tmp_path / "task.json"
+        template.write_text('{"payload": {"url": "x:", "method": "PUT"}, "delay_seconds": 60}')
+        create = ("groups", "create", "--on-complete-file", template, "--on-failure", "cancel_rest")
+        [group] = cli_of_each.ok(*create, "--open", "--json", "x:", "x:").documents
+        assert group["on_complete"]["payload"]["method"] == "PUT"
+        assert cli_of_each.run("groups", "cancel", group["id"]).code == 2
+        assert "CANCELED" in cli_of_each.ok("groups", "cancel", group["id"], "--yes").out
+        assert cli_of_each.run(*create, "--on-complete", "x:").code == 2
+        assert cli_of_each.run("groups", "create", "--on-complete-file", "none").code == 2
+        assert cli_of_each.run("groups", "show", "x").code == 2
+
+
 class TestQueues:
     def test_queues_and_schedules_are_set(self, cli_of_each, service):
         put = cli_of_each.ok(

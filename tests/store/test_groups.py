@@ -227,7 +227,7 @@ async def test_rows_of_other_programs(store, connection):
     assert await store.settle([completed(claims[0])]) == {claims[0].task_id}
     shown = await store.groups.get(group.id)
     assert (shown.status, shown.completion_task_id) == (GroupStatus.COMPLETED, None)
-    connection.execute("TRUNCATE taskflow_tasks")
+    connection.execute("TRUNCATE taskflow_tasks CASCADE")
     connection.commit()
     assert await store.groups.get(group.id) is None
 

@@ -104,6 +104,8 @@ def _value_of(name: str, info: inspect.Type) -> dict[str, Any]:
             settings["type"] = int
         case inspect.StrType():
             settings["type"] = str
+        case inspect.UUIDType():
+            settings |= {"type": click.UUID, "metavar": "ID"}
         case inspect.BoolType():
             settings["default"] = None
     return settings

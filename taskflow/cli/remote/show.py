@@ -115,6 +115,8 @@ def pairs_of(task: Task, now: dt.datetime) -> Iterator[tuple[str, object]]:
     yield "queue", task.queue
     yield "order key", task.order_key
     yield "on failure", task.on_failure
+    yield "group", task.group
+    yield "completion of", task.completion_of
     yield "priority", task.priority or None
     yield "attempt", f"{task.attempt} of {task.max_attempts}"
     yield "rescues", task.rescues or None

@@ -15,6 +15,7 @@ import httpx
 from taskflow.client import arguments, calls
 from taskflow.client.batches import BATCH_TASKS
 from taskflow.client.blocking.credentials import Credentials
+from taskflow.client.blocking.groups import Groups
 from taskflow.client.blocking.queues import Monitoring, Queues
 from taskflow.client.blocking.schedules import Schedules
 from taskflow.client.blocking.streams import EventStream, LineStream, SubmittedStream, TaskStream
@@ -52,6 +53,7 @@ class BlockingClient(ByHand, Monitoring):
 
     Attributes:
         queues: The queues of the service: their state and their settings.
+        groups: The groups of tasks.
         schedules: The schedules of the service.
         credentials: The credentials of the service, without their values.
 
@@ -74,6 +76,7 @@ class BlockingClient(ByHand, Monitoring):
         http = httpx.Client(base_url=base_url, headers=headers, **route.options)
         self._transport = Transport(http, timeout_seconds=tried, via=route.via)
         self.queues: Final = Queues(self._transport)
+        self.groups: Final = Groups(self._transport)
         self.schedules: Final = Schedules(self._transport)
         self.credentials: Final = Credentials(self._transport)
 

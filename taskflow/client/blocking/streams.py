@@ -30,6 +30,7 @@ from taskflow.client.sse import Message, Parser
 from taskflow.client.task import Task
 from taskflow.model.audit import AuditEntry
 from taskflow.model.event import TaskEvent
+from taskflow.model.groups import Group
 from taskflow.model.schedule import Schedule
 
 T = TypeVar("T")
@@ -102,6 +103,13 @@ class ScheduleStream(PageStream[Schedule]):
 
     def __init__(self, transport: Transport, call: Call) -> None:
         super().__init__(transport, call, Schedule)
+
+
+class GroupStream(PageStream[Group]):
+    """Groups, newest first, page by page."""
+
+    def __init__(self, transport: Transport, call: Call) -> None:
+        super().__init__(transport, call, Group)
 
 
 class AuditStream(PageStream[AuditEntry]):

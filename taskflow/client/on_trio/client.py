@@ -15,6 +15,7 @@ from taskflow.client.batches import BATCH_TASKS
 from taskflow.client.connecting import address_of, route_to
 from taskflow.client.errors import NotFinished, Unreachable
 from taskflow.client.on_trio.credentials import Credentials
+from taskflow.client.on_trio.groups import Groups
 from taskflow.client.on_trio.queues import Monitoring, Queues
 from taskflow.client.on_trio.schedules import Schedules
 from taskflow.client.on_trio.streams import EventStream, LineStream, SubmittedStream, TaskStream
@@ -50,6 +51,7 @@ class Client(ByHand, Monitoring):
 
     Attributes:
         queues: The queues of the service: their state and their settings.
+        groups: The groups of tasks.
         schedules: The schedules of the service.
         credentials: The credentials of the service, without their values.
 
@@ -72,6 +74,7 @@ class Client(ByHand, Monitoring):
         http = httpx.AsyncClient(base_url=base_url, headers=headers, **route.options)
         self._transport = Transport(http, timeout_seconds=tried, via=route.via)
         self.queues: Final = Queues(self._transport)
+        self.groups: Final = Groups(self._transport)
         self.schedules: Final = Schedules(self._transport)
         self.credentials: Final = Credentials(self._transport)
 
