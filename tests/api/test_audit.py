@@ -238,6 +238,9 @@ PAGES = {
     "/ui/tasks/<task_id>/retry": lambda a: a.canceled_task(),
     "/ui/tasks/<task_id>/skip": lambda a: a.holder("page"),
     "/ui/tasks/<task_id>/delete": lambda a: a.canceled_task(),
+    "/ui/groups/<group_id>/close": lambda a: a.group(open=True),
+    "/ui/groups/<group_id>/cancel": lambda a: a.group(open=True),
+    "/ui/groups/<group_id>/retry": lambda a: a.failed_group(),
     "/ui/many/<string:name>": lambda a: (a.new_task(), "cancel")[1],
     "/ui/queues/<string:name>/pause": lambda _: "page-paused",
     "/ui/queues/<string:name>/resume": lambda a: (

@@ -459,6 +459,31 @@ def test_cancel_and_delete_need_confirmation(memory_server):
     assert (canceled.asked, canceled.direct) == ({f"{path}/delete"}, {f"{path}/retry"})
 
 
+def test_groups(memory_server):
+    """The list and the page of a group have its progress, and what its status allows."""
+    group = {"name": "<b>", "on_complete": {"payload": "x:"}, "open": True}
+    tasks = [{"payload": "x:"}, {"payload": "x", "delay_seconds": 3600}]
+    body = json.dumps({**group, "tasks": tasks}).encode()
+    group_id = memory_server.ask("POST", "/groups", body).json["id"]
+    path = f"/ui/groups/{group_id}"
+    while b"1 of 2 finished" not in (shown := memory_server.ask("GET", path)).body:
+        assert shown.status == 200
+    assert b"Group &lt;b&gt;" in shown.body
+    assert forms_of(memory_server, path).direct == {f"{path}/close", f"{path}/retry"}
+    assert forms_of(memory_server, path).asked == {f"{path}/cancel"}
+    listed = memory_server.ask("GET", "/ui/groups").body.decode()
+    assert f'<a href="{path}">&lt;b&gt;</a>' in listed
+    [failed] = re.findall(r'<li><a href="(/ui/tasks/[^"]+)">', shown.body.decode())
+    assert f'<a href="{path}">' in memory_server.ask("GET", failed).body.decode()
+    assert memory_server.ask("POST", f"{path}/close", b"").status == 303
+    assert forms_of(memory_server, path).direct == {f"{path}/retry"}
+    assert memory_server.ask("POST", f"{path}/cancel", b"").status == 303
+    assert b"CANCELED, 2 of 2 finished" in memory_server.ask("GET", path).body
+    assert forms_of(memory_server, path).direct == set()
+    assert memory_server.ask("GET", f"/ui/tasks?group={group_id}").body.count(b"/ui/tasks/01") >= 2
+    assert memory_server.ask("GET", "/ui/groups?limit=x").status == 422
+
+
 def test_a_task_that_holds_its_order_key(memory_server):
     """It can be skipped and canceled; the task behind it links to it, until it is skipped."""
     body = b'{"payload": "x:", "order_key": "a <b>", "on_failure": "hold", "queue": "ordered"}'

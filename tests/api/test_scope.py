@@ -203,6 +203,11 @@ PAGES = {
     "/ui/tasks/<task_id>/delete": "POST",
     "/ui/queues/<string:name>/pause": "POST",
     "/ui/queues/<string:name>/resume": "POST",
+    "/ui/groups": "GET",
+    "/ui/groups/<group_id>": "GET",
+    "/ui/groups/<group_id>/close": "POST",
+    "/ui/groups/<group_id>/cancel": "POST",
+    "/ui/groups/<group_id>/retry": "POST",
     "/ui/schedules/<string:name>": "GET",
     "/ui/schedules/<string:name>/run": "POST",
     "/ui/submit": "submit",
@@ -479,9 +484,10 @@ def test_events(mail, shop, boss):
 
 
 @pytest.mark.parametrize("rule", [rule for rule, kind in PAGES.items() if kind != "public"])
-def test_pages_of_the_dashboard(mail, shop, hidden, rule):
+def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, rule):
     """They show nothing of other queues, and change nothing there."""
     names = {"<string:name>": "a-shop" if "schedules" in rule else "shop", "<task_id>": hidden}
+    names["<group_id>"] = hidden_group
     if PAGES[rule] == "many":
         names["<string:name>"] = "cancel"
     path = rule
@@ -513,7 +519,8 @@ def test_pages_of_the_dashboard(mail, shop, hidden, rule):
         case _:
             answer = mail.ask("GET", path)
             answer_text = answer.body.decode()
-            assert answer.status == (404 if hidden in path or "a-shop" in path else 200)
+            is_hidden = any(name in path for name in (hidden, hidden_group, "a-shop"))
+            assert answer.status == (404 if is_hidden else 200)
     for word in (HIDDEN, "a-shop", "c-shop", "shop</a>"):
         assert word not in answer_text
     assert (shop.get(f"/tasks/{hidden}"), without_ages(shop.get("/queues/shop"))) == before

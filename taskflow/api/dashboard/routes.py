@@ -15,6 +15,7 @@ from taskflow.api.access.sessions import PATH, Sessions
 from taskflow.api.dashboard import (
     audit_log,
     credentials,
+    groups,
     listing,
     overview,
     pages,
@@ -60,6 +61,7 @@ def dashboard_routes(  # noqa: PLR0913 - all that it is made of
     overview.add_routes(routes, store, feed)
     listing.add_routes(routes, store, feed)
     task.add_routes(routes, store, feed)
+    groups.add_routes(routes, store)
     schedule.add_routes(routes, store)
     submit_form.add_routes(
         routes, store, Submissions(store, settings, metrics), Masking(settings.masked_headers)
