@@ -98,7 +98,7 @@ LANGUAGE sql STABLE AS $$
         ',"status":"COMPLETED","tags":', coalesce(g.tags::text, '{}'),
         ',"created_at":', taskflow_moment_as_json(g.created_at),
         ',"closed_at":', taskflow_moment_as_json(g.closed_at),
-        ',"finished_at":', taskflow_moment_as_json(now()),
+        ',"finished_at":', taskflow_moment_as_json(g.finished_at),
         ',"completions":', g.completions + 1,
         '},"counts":{',
         (SELECT string_agg(concat('"', s, '":', taskflow_group_count(g.id, s)), ',' ORDER BY place)
@@ -108,7 +108,7 @@ LANGUAGE sql STABLE AS $$
     )
 $$;
 
--- Create the task of a completed group. The payload is an object without a body, possibly encrypted.
+-- Create the task of a completed group, whose time this is. The payload is an object without a body, possibly encrypted.
 CREATE FUNCTION taskflow_add_completion(g taskflow_groups) RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
     made_id  uuid := taskflow_new_id();
@@ -121,17 +121,17 @@ BEGIN
     );
     payload := concat(left(c.payload, -1), ',"body":', taskflow_completion_body(g), '}');
     c.options := coalesce(c.options, '{}') || jsonb_build_object('completion_of', g.id);
-    INSERT INTO taskflow_tasks (id, payload, size_bytes, queue, priority, run_at, max_attempts,
-                                host, authority, retention_seconds, tags, options)
+    INSERT INTO taskflow_tasks (id, payload, size_bytes, queue, priority, created_at, run_at,
+                                max_attempts, host, authority, retention_seconds, tags, options)
     VALUES (made_id, payload::json, octet_length(concat(payload, c.tags, c.options)), c.queue,
-            c.priority, now() + make_interval(secs => c.delay_seconds), c.max_attempts,
-            c.host, c.authority, c.retention_seconds, c.tags, c.options::json);
+            c.priority, g.finished_at, g.finished_at + make_interval(secs => c.delay_seconds),
+            c.max_attempts, c.host, c.authority, c.retention_seconds, c.tags, c.options::json);
     IF c.tags IS NOT NULL THEN
         INSERT INTO taskflow_tags (name, value, task_id)
         SELECT tag.key, tag.value, made_id FROM json_each_text(c.tags) AS tag;
     END IF;
     PERFORM taskflow_announce('', ARRAY[c.priority],
-                              ARRAY[now() + make_interval(secs => c.delay_seconds)]);
+                              ARRAY[g.finished_at + make_interval(secs => c.delay_seconds)]);
     RETURN made_id;
 END
 $$;
@@ -151,6 +151,8 @@ BEGIN
     FOR g IN SELECT * FROM taskflow_groups WHERE id = ANY (ids) AND status = 'CLOSED' ORDER BY id LOOP
         CONTINUE WHEN taskflow_has_open_members(g.id);
         made := NULL;
+        -- Not now(), the begin of this transaction: others have finished members since.
+        g.finished_at := clock_timestamp();
         IF g.completion IS NOT NULL THEN
             BEGIN
                 made := taskflow_add_completion(g);
@@ -161,7 +163,7 @@ BEGIN
             END;
         END IF;
         UPDATE taskflow_groups
-        SET status = 'COMPLETED', finished_at = now(), completions = completions + 1,
+        SET status = 'COMPLETED', finished_at = g.finished_at, completions = completions + 1,
             completion_task_id = made
         WHERE id = g.id;
     END LOOP;
