@@ -326,7 +326,7 @@ BEGIN
             END;
         END LOOP;
     END;
-    -- By nobody, so that whoever listens takes it for another's.
+    -- Without a sender, so that every node processes it.
     PERFORM taskflow_announce('', ARRAY[0]::smallint[], ARRAY[now()]);
     RETURN NULL;
 END
