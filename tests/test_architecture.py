@@ -116,6 +116,8 @@ SHARED_NAMES = {
         "queues",
         "schedules",
         "groups",
+        "topics",
+        "endpoints",
         "schedule",
         "events",
         "stats",

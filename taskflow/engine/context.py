@@ -9,6 +9,7 @@ from typing import Final
 import trio
 
 from taskflow.engine.credentials import Credentials
+from taskflow.engine.endpoints import Endpoints
 from taskflow.engine.identity import Identity
 from taskflow.fetch.authenticators import Authenticators
 from taskflow.fetch.interface import Fetcher
@@ -111,6 +112,7 @@ class EngineContext:
         identity: Signs ID tokens.
         authenticators: Add credentials to requests.
         credentials: Finds the credentials of tasks.
+        endpoints: Finds the endpoints of deliveries, and records which fail.
     """
 
     store: TaskStore
@@ -126,6 +128,7 @@ class EngineContext:
     identity: Identity = dataclasses.field(init=False)
     authenticators: Authenticators = dataclasses.field(init=False)
     credentials: Credentials = dataclasses.field(init=False)
+    endpoints: Endpoints = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outage", Outage(self.metrics))
@@ -137,3 +140,11 @@ class EngineContext:
         object.__setattr__(self, "authenticators", authenticators)
         credentials = Credentials(self.store.credentials, self.keyring, authenticators.of)
         object.__setattr__(self, "credentials", credentials)
+        endpoints = Endpoints(
+            self.store.topics,
+            self.keyring,
+            self.signer,
+            self.metrics,
+            self.settings.endpoint_disable_seconds,
+        )
+        object.__setattr__(self, "endpoints", endpoints)

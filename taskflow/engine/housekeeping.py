@@ -125,13 +125,14 @@ async def delete_old_rows(context: EngineContext) -> float:
     firings = await store.schedules.delete_old_firings(limit=DELETE_SMALL_ROWS_BATCH)
     audit_entries = await _delete_audit_entries(context)
     group_rows = await _delete_groups(context)
+    topic_events = await _delete_topic_events(context)
     if tasks:
         emit(Event.TASKS_DELETED, tasks=tasks)
     has_more = (
         tasks
         or group_rows  # a batch of large tasks is smaller than its limit
         or max(keys, queue_rows) >= DELETE_BATCH
-        or max(events, firings, audit_entries) >= DELETE_SMALL_ROWS_BATCH
+        or max(events, firings, audit_entries, topic_events) >= DELETE_SMALL_ROWS_BATCH
     )
     return DELETE_BATCH_PAUSE_SECONDS if has_more else _delete_pause_seconds(context)
 
@@ -142,6 +143,17 @@ async def _delete_groups(context: EngineContext) -> int:
         return 0
     groups = context.store.groups
     return await groups.delete_finished(age_seconds=age_seconds, limit=DELETE_BATCH)
+
+
+async def _delete_topic_events(context: EngineContext) -> int:
+    settings = context.settings
+    if settings.retention_seconds is None:
+        return 0
+    # A request that is repeated with its Idempotency-Key returns its event.
+    age_seconds = max(settings.retention_seconds, settings.idempotency_seconds)
+    return await context.store.topics.delete_old_events(
+        age_seconds=age_seconds, limit=DELETE_SMALL_ROWS_BATCH
+    )
 
 
 async def _delete_audit_entries(context: EngineContext) -> int:

@@ -17,8 +17,9 @@ from taskflow.engine.outcomes import Write, attempt_end, not_storable, write_of
 from taskflow.engine.worker import Attempt
 from taskflow.metrics.catalogue import AttemptEnd
 from taskflow.model.backoff import RetryPolicy
+from taskflow.model.delivery import Delivery
 from taskflow.model.errors import StatementRejected, StoreUnavailable
-from taskflow.model.outcome import ErrorType
+from taskflow.model.outcome import ErrorType, Outcome
 from taskflow.model.task import ClaimKey
 from taskflow.store.base.claims import Release, Retry, Settlement
 from taskflow.telemetry import Event, emit
@@ -75,6 +76,7 @@ class Settler:
         for attempt, write in zip(batch, writes, strict=True):
             _log(attempt, write)
         too_late = await self._write_all(writes)
+        await self._context.endpoints.update(_of_deliveries(batch))
         for attempt, write in zip(batch, writes, strict=True):
             attempt.trace.settled(write, is_late=attempt.claim.task_id in too_late)
         self._record_metrics(batch, writes, too_late)
@@ -171,6 +173,12 @@ class Settler:
             if end not in (AttemptEnd.INTERRUPTED, AttemptEnd.POSTPONED):
                 metrics.fetched(attempt.elapsed_seconds)
                 metrics.settled(now - attempt.finished_at)
+
+
+def _of_deliveries(batch: Sequence[Attempt]) -> Iterator[tuple[Delivery, Outcome]]:
+    for attempt in batch:
+        if (delivery := attempt.claim.options.delivery) is not None:
+            yield delivery, attempt.outcome
 
 
 def _available(attempts: trio.MemoryReceiveChannel[Attempt]) -> Iterable[Attempt]:

@@ -12,7 +12,7 @@ import trio
 
 from taskflow.engine.context import EngineContext
 from taskflow.engine.load import HeldClaim, Load
-from taskflow.fetch.authentication import Authenticator, Headers
+from taskflow.fetch.authentication import Headers
 from taskflow.fetch.interface import FetchRequest, Sign, request_of
 from taskflow.fetch.recording import Recorder
 from taskflow.model.errors import KeyMissing, Undecryptable
@@ -130,7 +130,7 @@ async def _fetch(
     headers = request.headers + identity_headers(claim, request, trace_headers)
     headers += conditional_headers(claim.options)
     must_sign = claim.options.must_sign(by_default=context.settings.sign_requests)
-    if must_sign and not context.signer:
+    if must_sign and not context.signer and claim.options.delivery is None:
         emit_throttled(Event.REQUEST_UNSIGNED)
         return _UNSIGNED
     recorder = Recorder()
@@ -145,30 +145,47 @@ async def _fetch(
     seconds = request.timeout_seconds or context.settings.fetch_timeout_seconds
     with trio.move_on_after(seconds) as scope:
         held.runs_in(scope)  # one scope for both: each takes a twentieth of a fetch
-        if (credential := claim.options.credential) is not None:
+        if claim.options.credential is not None or claim.options.delivery is not None:
             scope.deadline = math.inf  # the store does not count
-            found = await _authenticator_of(credential, context)
-            if isinstance(found, Failed | Interrupted | Postponed):
+            found = await _with_stored(request, claim, context)
+            if not isinstance(found, FetchRequest):
                 return found
-            request = msgspec.structs.replace(request, authenticator=found)
+            request = found
             scope.deadline = trio.current_time() + seconds
         return recorder.added_to(await context.fetcher.fetch(request))
     timeout = Failed(ErrorType.TIMEOUT, f"timeout: the fetch took longer than {seconds:g} s")
     return recorder.added_to(timeout)
 
 
-async def _authenticator_of(
-    credential: str, context: EngineContext
-) -> Authenticator | Failed | Interrupted | Postponed:
+async def _with_stored(
+    request: FetchRequest, claim: Claim, context: EngineContext
+) -> FetchRequest | Failed | Interrupted | Postponed:
+    """Return a request with its credential, and with the signatures of its endpoint."""
+    options = claim.options
     try:
-        return await context.credentials.find(credential)
+        if options.delivery is not None:
+            signer = await context.endpoints.signer_of(options.delivery)
+            if not isinstance(signer, Signer):
+                return signer
+            if not signer:
+                emit_throttled(Event.REQUEST_UNSIGNED)
+                return _UNSIGNED
+            request = msgspec.structs.replace(request, sign=_sign_of(claim, signer))
+        if options.credential is not None:
+            authenticator = await context.credentials.find(options.credential)
+            if isinstance(authenticator, Failed | Interrupted):
+                return authenticator
+            request = msgspec.structs.replace(request, authenticator=authenticator)
     except KeyMissing as error:
         return await context.missing_keys.postponed(error)
+    return request
 
 
 def _sign_of(claim: Claim, signer: Signer) -> Sign:
     """Return what signs a request as it is sent: targets reject old timestamps."""
-    return lambda body: signer.headers(str(claim.task_id), body, timestamp=int(time.time()))
+    delivery = claim.options.delivery
+    message_id = claim.task_id if delivery is None else delivery.event_id
+    return lambda body: signer.headers(str(message_id), body, timestamp=int(time.time()))
 
 
 def conditional_headers(options: TaskOptions) -> Headers:

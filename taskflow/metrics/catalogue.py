@@ -206,6 +206,12 @@ BREAKER_MOVES: Final = Family(
     labels=("move",),
     series=(("opened",), ("closed",)),
 )
+ENDPOINTS_DISABLED: Final = Family(
+    name="taskflow_endpoints_disabled_total",
+    kind=Kind.COUNTER,
+    help="Endpoints of topics that this node disabled, because their attempts had failed for "
+    "`TASKFLOW_ENDPOINT_DISABLE_SECONDS` or were answered with 410.",
+)
 RESCUED: Final = Family(
     name="taskflow_rescued_tasks_total",
     kind=Kind.COUNTER,

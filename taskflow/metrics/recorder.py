@@ -42,6 +42,7 @@ class Metrics:
         self._proxied = self._scalar(catalogue.PROXIED)
         self._token_requests = self._scalar(catalogue.TOKEN_REQUESTS)
         self._breaker_moves = self._scalar(catalogue.BREAKER_MOVES)
+        self._endpoints_disabled = self._scalar(catalogue.ENDPOINTS_DISABLED)
         self._rescued = self._scalar(catalogue.RESCUED)
         self._leases_lost = self._scalar(catalogue.LEASES_LOST)
         self._outages = self._scalar(catalogue.OUTAGES)
@@ -109,6 +110,10 @@ class Metrics:
     def breaker_closed(self) -> None:
         """Count a circuit breaker that this node closed."""
         self._breaker_moves.add("closed")
+
+    def endpoint_disabled(self) -> None:
+        """Count an endpoint that this node disabled."""
+        self._endpoints_disabled.add()
 
     def rescued(self, *, pending: int, poisoned: int) -> None:
         """Count tasks rescued from dead nodes."""

@@ -15,6 +15,7 @@ from taskflow.model.queue_limits import QueueSettings
 from taskflow.model.schedule import ScheduleDefinition, StoredSchedule
 from taskflow.model.sealed_credential import CredentialSummary, SealedCredential
 from taskflow.model.task import NewTask
+from taskflow.model.topics import StoredEndpoint, Topic
 
 SHOWN_TASK_FIELDS: Final = frozenset(("queue", "credential", "sign", "host", "callback_host"))
 """Fields of the task of a schedule that are recorded with their values: none can have a secret."""
@@ -85,6 +86,27 @@ def run_entry(by: Actor | None, name: str, task_id: uuid.UUID) -> NewEntry | Non
     return entry and msgspec.structs.replace(entry, detail={"task": str(task_id)})
 
 
+def topic_entry(by: Actor | None, before: Topic | None, after: Topic) -> NewEntry | None:
+    """Return the entry for a change of a topic; ``None`` if nothing changed."""
+    changes = _changes({"queue": before.queue} if before else {}, {"queue": after.queue})
+    if by is None or not changes:
+        return None
+    detail = {"changes": changes}
+    return NewEntry(action=Action.TOPIC_PUT, actor=by, target=after.name, detail=detail)
+
+
+def endpoint_entry(
+    by: Actor | None, before: StoredEndpoint | None, after: StoredEndpoint
+) -> NewEntry | None:
+    """Return the entry for a change of an endpoint, without its URL, headers and secret."""
+    if by is None:
+        return None
+    old = {} if before is None else _fields_of_endpoint(before)
+    detail = {"changes": _changes(old, _fields_of_endpoint(after))}
+    target = after.definition.full_name
+    return NewEntry(action=Action.ENDPOINT_PUT, actor=by, target=target, detail=detail)
+
+
 def rotation_entry(user: str, number: int, withdrawn: Sequence[int]) -> NewEntry:
     """Return the entry for a new generation of the keys that sign ID tokens.
 
@@ -131,6 +153,17 @@ def _fields_of_schedule(definition: ScheduleDefinition) -> dict[str, Any]:
     }
     fields: dict[str, Any] = msgspec.to_builtins({**timing, **flags})
     return fields
+
+
+def _fields_of_endpoint(endpoint: StoredEndpoint) -> dict[str, Any]:
+    definition = endpoint.definition
+    return {
+        "event_types": list(definition.event_types),
+        "queue": definition.queue,
+        "host": definition.template.authority or None,
+        "credential": definition.template.options.credential,
+        "enabled": definition.is_enabled,
+    }
 
 
 def _task_changes(old: NewTask | None, new: NewTask) -> dict[str, Any]:

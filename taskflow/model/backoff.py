@@ -13,12 +13,12 @@ _RETRYABLE: Final = frozenset(
     {ErrorType.TIMEOUT, ErrorType.CONNECT, ErrorType.DNS}
     | {ErrorType.TOKEN, ErrorType.CREDENTIAL_MISSING}
 )
-# Callbacks must be delivered even if their receiver is broken for a while.
-_RETRYABLE_FOR_CALLBACKS: Final = _RETRYABLE | {
+# Webhooks must be delivered even if their receiver is broken for a while.
+_RETRYABLE_FOR_WEBHOOKS: Final = _RETRYABLE | {
     *(ErrorType.TLS, ErrorType.PROTOCOL, ErrorType.INTERNAL)
 }
-# A receiver of callbacks unsubscribes with this status (Standard Webhooks, "Delivery").
-_GONE: Final = 410
+# A receiver of webhooks unsubscribes with this status (Standard Webhooks, "Delivery").
+GONE: Final = 410
 # Statuses of temporary errors (RFC 9110 sections 15.5.9 and 15.6, RFC 8470, RFC 6585).
 _RETRYABLE_STATUSES: Final = (408, 425, 429, "5xx")
 _NO_BACKOFF: Final = StoredBackoff()
@@ -43,11 +43,10 @@ def is_retryable(failure: Failed, options: TaskOptions = NO_OPTIONS) -> bool:
     if failure.is_of_node:
         return True
     status = failure.status_code
-    is_callback = options.callback_of is not None
     if failure.error_type is ErrorType.HTTP_STATUS and status is not None:
         statuses = _RETRYABLE_STATUSES if options.retry_on is None else options.retry_on
-        return matches(status, statuses) and not (is_callback and status == _GONE)
-    return failure.error_type in (_RETRYABLE_FOR_CALLBACKS if is_callback else _RETRYABLE)
+        return matches(status, statuses) and not (options.is_webhook and status == GONE)
+    return failure.error_type in (_RETRYABLE_FOR_WEBHOOKS if options.is_webhook else _RETRYABLE)
 
 
 def backoff_seconds(

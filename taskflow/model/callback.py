@@ -10,16 +10,10 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.options import TaskOptions
+from taskflow.model.options import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS, TaskOptions
 from taskflow.model.task import NewTask, Task
 
 CALLBACK_QUEUE: Final = "callbacks"
-# The delays of the Standard Webhooks ("Retry schedule"): about three and a half days in total.
-DELAYS_SECONDS: Final = (
-    *(5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0),
-    *(50_400.0, 72_000.0, 86_400.0),
-)
-MAX_ATTEMPTS: Final = len(DELAYS_SECONDS) + 1
 RETRY_ON: Final = ("3xx", "4xx", "5xx")
 
 
@@ -54,12 +48,12 @@ def callback_of(finished: Task, url: str, options: TaskOptions) -> NewTask:
     return NewTask(
         msgspec.Raw(msgspec.json.encode(request)),
         queue=CALLBACK_QUEUE,
-        max_attempts=MAX_ATTEMPTS,
+        max_attempts=WEBHOOK_ATTEMPTS,
         retention_seconds=finished.retention_seconds,
         host=options.callback_host,
         authority=options.callback_authority or "",
         options=TaskOptions(
-            backoff=DELAYS_SECONDS,
+            backoff=WEBHOOK_SECONDS,
             retry_on=RETRY_ON,
             traceparent=options.traceparent,
             tracestate=options.tracestate,

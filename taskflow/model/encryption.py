@@ -31,6 +31,7 @@ from taskflow.model.sealed_document import (
     with_body,
 )
 from taskflow.model.task import AttemptRecord, Claim, NewTask, Task
+from taskflow.model.topics import EndpointDefinition, StoredEndpoint
 
 Part: TypeAlias = Literal["payloads", "results"]
 
@@ -148,6 +149,15 @@ class Encryption:
             group, on_complete=msgspec.Raw(sealed), completion=completion
         )
 
+    def seal_endpoint(self, definition: EndpointDefinition) -> EndpointDefinition:
+        """Return an endpoint as it is stored: its template is encrypted."""
+        template = definition.template
+        if not self.has_payloads or is_sealed(bytes(template.payload)):
+            return definition
+        sealed = self._sealed(bytes(template.payload), _endpoint_place(definition.full_name))
+        template = msgspec.structs.replace(template, payload=msgspec.Raw(sealed))
+        return msgspec.structs.replace(definition, template=template)
+
     # What is shown; it stays encrypted if the key is missing or the data was changed
 
     def opened_task(self, task: Task) -> Task:
@@ -204,6 +214,16 @@ class Encryption:
         except _CANNOT:
             return group
         return self._masking.group(msgspec.structs.replace(group, on_complete=task))
+
+    def opened_endpoint(self, endpoint: StoredEndpoint) -> StoredEndpoint:
+        """Return an endpoint with its template decrypted; not masked."""
+        payload, name = endpoint.definition.template.payload, endpoint.definition.full_name
+        if not is_sealed(bytes(payload)):
+            return endpoint
+        try:
+            return endpoint.with_payload(self._opened(payload, _endpoint_place(name)))
+        except _CANNOT:
+            return endpoint
 
     # What is needed to act on it
 
@@ -296,6 +316,15 @@ class Encryption:
         """
         return self._resealed(on_complete, _group_place(queue))
 
+    def reseal_endpoint(self, payload: bytes, full_name: str) -> bytes:
+        """Return the stored payload of the template of an endpoint encrypted with the first key.
+
+        Raises:
+            KeyMissing: It is encrypted with another key.
+            Undecryptable: It was changed.
+        """
+        return self._resealed(payload, _endpoint_place(full_name))
+
     def _resealed(self, sealed: bytes, place: bytes) -> bytes:
         data = data_of(sealed)
         if self.keyring.is_current(data):
@@ -370,6 +399,10 @@ def _response_place(task_id: uuid.UUID) -> bytes:
 
 def _group_place(queue: str) -> bytes:
     return b"group\n" + queue.encode()
+
+
+def _endpoint_place(full_name: str) -> bytes:
+    return b"endpoint\n" + full_name.encode()
 
 
 def _schedule_place(name: str) -> bytes:

@@ -28,6 +28,8 @@ The tree::
         ├── QueueNotFound        404
         ├── ScheduleNotFound     404
         ├── GroupNotFound        404
+        ├── TopicNotFound        404
+        ├── EndpointNotFound     404
         ├── NoIssuer             404
         ├── BodyTooSlow          408
         ├── NotUnique            409
@@ -258,6 +260,18 @@ class GroupNotFound(RequestError):
     problem = types.GROUP_NOT_FOUND
 
 
+class TopicNotFound(RequestError):
+    """No topic has this name."""
+
+    problem = types.TOPIC_NOT_FOUND
+
+
+class EndpointNotFound(RequestError):
+    """The topic has no endpoint with this name."""
+
+    problem = types.ENDPOINT_NOT_FOUND
+
+
 class GroupClosed(RequestError):
     """A group takes no more tasks.
 
@@ -289,7 +303,7 @@ class NoIssuer(RequestError):
 
 
 class CredentialInUse(RequestError):
-    """A queue or a schedule uses the credential.
+    """A queue, schedule or endpoint uses the credential.
 
     Args:
         name: The credential.
@@ -385,6 +399,13 @@ class Unprocessable(RequestError):
 
 class TooManyCredentials(Unprocessable):
     """There are as many credentials as a service can have; delete one that is not used."""
+
+    def __init__(self) -> None:
+        super().__init__(inspect.getdoc(type(self)) or "")
+
+
+class TooManyEndpoints(Unprocessable):
+    """The topic has as many endpoints as it can have; delete one that is not used."""
 
     def __init__(self) -> None:
         super().__init__(inspect.getdoc(type(self)) or "")

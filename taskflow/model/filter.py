@@ -30,6 +30,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
         url_contains: The submitted URL contains this text (case-sensitive).
         order_key: The order key.
         group: The id of the group.
+        endpoint: The id of the endpoint that an event is delivered to.
         scope: The queue is one of these.
     """
 
@@ -45,6 +46,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
     url_contains: str | None = None
     order_key: str | None = None
     group: uuid.UUID | None = None
+    endpoint: uuid.UUID | None = None
     scope: QueueScope | None = None
 
 
@@ -70,6 +72,7 @@ def matches(task: Task, host: str | None, wanted: TaskFilter) -> bool:
         and wanted.error_type in (None, task.error_type)
         and wanted.order_key in (None, task.order_key)
         and wanted.group in (None, task.group)
+        and wanted.endpoint in (None, task.endpoint_id)
         and _is_within(task.created_at, wanted.created_after, wanted.created_before)
         and _is_within(task.finished_at, wanted.finished_after, wanted.finished_before)
         and (wanted.url_contains is None or wanted.url_contains in url_of(task.payload))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Iterable
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
+from taskflow.model.delivery import Delivery
 from taskflow.model.uniqueness import Debounce, Unique
 
 MAX_BACKOFF_SECONDS: Final = 86_400
@@ -72,6 +73,27 @@ BackoffOption: TypeAlias = Annotated[
     ),
 ]
 
+# The preset is stored, and shown, as its waits.
+BackoffChoice: TypeAlias = Annotated[
+    Backoff | Pauses | Literal["webhook"],
+    Meta(
+        extra={
+            "expected": f"an object of initial_seconds, factor and max_seconds, a list of 1 to "
+            f"{MAX_PAUSES} waits, or webhook; waits are seconds up to {MAX_BACKOFF_SECONDS}, "
+            "factor is 1 to 100"
+        }
+    ),
+]
+WEBHOOK_SECONDS: Final = (
+    *(5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0),
+    *(50_400.0, 72_000.0, 86_400.0),
+)
+"""The waits of the preset ``webhook``: those of the Standard Webhooks ("Retry schedule").
+
+They take about three and a half days in all.
+"""
+WEBHOOK_ATTEMPTS: Final = len(WEBHOOK_SECONDS) + 1
+
 
 class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     """Options of a task; nearly all tasks have none.
@@ -92,6 +114,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         callback_of: In a callback, the task whose outcome it sends. Clients cannot set this or the
             following options.
         completion_of: In the task that a completed group creates, the group.
+        delivery: In the delivery of an event, what it delivers.
         schedule: The name of the schedule that created it.
         scheduled_at: The scheduled time.
         if_none_match: The entity tag on which its fetch is conditional.
@@ -112,6 +135,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     callback_authority: str | None = None
     callback_of: uuid.UUID | None = None
     completion_of: uuid.UUID | None = None
+    delivery: Delivery | None = None
     schedule: str | None = None
     scheduled_at: dt.datetime | None = None
     if_none_match: str | None = None
@@ -127,20 +151,25 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     def with_queue_defaults(self, *, sign: bool | None, credential: str | None) -> TaskOptions:
         """Return the options for an attempt, with the defaults of the queue for what is not set.
 
-        The credential of a queue is not sent to receivers of callbacks.
+        The credential of a queue is not sent to receivers of webhooks.
         """
         sign = sign if self.sign is None else self.sign
-        if self.credential is not None or self.callback_of is not None:
+        if self.credential is not None or self.is_webhook:
             credential = self.credential
         if (sign, credential) == (self.sign, self.credential):
             return self
         return msgspec.structs.replace(self, sign=sign, credential=credential)
 
     def must_sign(self, *, by_default: bool) -> bool:
-        """Return whether a request is signed; callbacks always are."""
-        if self.callback_of is not None:
+        """Return whether a request is signed; webhooks always are."""
+        if self.is_webhook:
             return True
         return by_default if self.sign is None else self.sign
+
+    @property
+    def is_webhook(self) -> bool:
+        """True for a callback, and for the delivery of an event."""
+        return self.callback_of is not None or self.delivery is not None
 
     @property
     def is_keyed(self) -> bool:

@@ -73,6 +73,11 @@ class ErrorType(enum.StrEnum):
     ``error`` has its response. Check the credential, then retry the task. While the endpoint does
     not answer, the task is started again later, and the attempt does not count.
     """
+    ENDPOINT_DISABLED = "endpoint_disabled"
+    """The endpoint that the event was for was disabled or deleted before the attempt.
+
+    Nothing was sent. Enable the endpoint, then ``POST .../recover`` sends again what failed.
+    """
     CREDENTIAL_MISSING = "credential_missing"
     """The credential of the task, or of its queue, does not exist.
 

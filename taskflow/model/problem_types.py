@@ -135,6 +135,22 @@ GROUP_NOT_FOUND: Final = _declare(
     "Check the id in `GET /groups`.",
     "No group has this id.",
 )
+TOPIC_NOT_FOUND: Final = _declare(
+    "topic-not-found",
+    HTTPStatus.NOT_FOUND,
+    "Topic not found",
+    "No topic has this name.",
+    "Check the name in `GET /topics`; `PUT` creates a topic.",
+    "No topic has this name.",
+)
+ENDPOINT_NOT_FOUND: Final = _declare(
+    "endpoint-not-found",
+    HTTPStatus.NOT_FOUND,
+    "Endpoint not found",
+    "The topic has no endpoint with this name.",
+    "Check the name in `GET /topics/{topic}/endpoints`; `PUT` creates an endpoint.",
+    "The topic has no endpoint with this name.",
+)
 CREDENTIAL_NOT_FOUND: Final = _declare(
     "credential-not-found",
     HTTPStatus.NOT_FOUND,
@@ -206,7 +222,7 @@ CREDENTIAL_IN_USE: Final = _declare(
     "credential-in-use",
     HTTPStatus.CONFLICT,
     "Credential in use",
-    "The credential cannot be deleted, because the settings of a queue or a schedule name it.",
+    "The credential cannot be deleted, because a queue, schedule or endpoint names it.",
     "Change these first. `force=true` deletes it anyway: then the tasks that use it fail as "
     "`credential_missing`.",
     "the credential billing is used by queue mail; change these first, or delete it with "

@@ -62,21 +62,23 @@ def _associated(name: str, kind: str) -> bytes:
 
 
 class CredentialUsers(msgspec.Struct, frozen=True):
-    """The queues and schedules that use a credential, at most 100 each, by name.
+    """What uses a credential, at most 100 of each kind, by name.
 
     Attributes:
         queues: Queues whose settings name it.
         schedules: Schedules whose tasks name it.
+        endpoints: Endpoints of topics that name it: the topic, a slash and the endpoint.
     """
 
     queues: tuple[str, ...] = ()
     schedules: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.queues or self.schedules)
+        return bool(self.queues or self.schedules or self.endpoints)
 
     def __str__(self) -> str:
-        named = {"queue": self.queues, "schedule": self.schedules}
+        named = {"queue": self.queues, "schedule": self.schedules, "endpoint": self.endpoints}
         return ", ".join(f"{kind} {name}" for kind, names in named.items() for name in names)
 
 
@@ -90,7 +92,7 @@ class CredentialSummary(msgspec.Struct, frozen=True, kw_only=True):
         created_at: When it was created.
         updated_at: When it was last replaced.
         last_used_at: When a node last used it, to the minute; ``None`` if never.
-        used_by: The queues and schedules that use it.
+        used_by: The queues, schedules and endpoints that use it.
     """
 
     name: str

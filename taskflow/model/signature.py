@@ -92,15 +92,16 @@ def secret_of(text: str) -> bytes:
         secret = b""
     is_long_enough = MIN_SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES
     # Decoders differ in what they accept, and the receiver uses another one.
-    if not is_long_enough or text != _as_text(secret):
+    if not is_long_enough or text != secret_text(secret):
         raise ValueError(f"must be {SECRET_SHAPE}")
     return secret
 
 
 def new_secret() -> str:
     """Return a new random secret as text."""
-    return _as_text(secrets.token_bytes(NEW_SECRET_BYTES))
+    return secret_text(secrets.token_bytes(NEW_SECRET_BYTES))
 
 
-def _as_text(secret: bytes) -> str:
+def secret_text(secret: bytes) -> str:
+    """Return a secret as text."""
     return SECRET_PREFIX + base64.b64encode(secret).decode()

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from taskflow.model import queue_limits, task_status
+from taskflow.model.delivery import Delivery
 from taskflow.model.options import NO_OPTIONS, BackoffOption, StatusPatterns, TaskOptions
 from taskflow.model.order_keys import IN_LINE, OnFailure, OrderKey, WaitingFor
 from taskflow.model.outcome import ErrorType, KeptResponse
@@ -144,6 +145,7 @@ class NewTask(msgspec.Struct, frozen=True):
             on_failure=self.on_failure,
             group=self.group,
             completion_of=self.options.completion_of,
+            delivery=self.options.delivery or UNSET,
             waiting_for=None if self.order_key is None else IN_LINE,
         )
 
@@ -204,6 +206,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         completion_of: In the task that a completed group creates, the id of the group.
         held: Why it does not start although it is due, or ``None``.
         waiting_for: The task that must finish before it is due, or ``None``.
+        delivery: In the delivery of an event, what it delivers; absent otherwise.
         existing: In the response to a submission, what the submission did to this task, which
             existed; absent otherwise.
     """
@@ -245,12 +248,18 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     completion_of: uuid.UUID | None = None
     held: Hold | None = None
     waiting_for: WaitingFor | None = None
+    delivery: Delivery | UnsetType = UNSET
     existing: Existing | UnsetType = UNSET
 
     @property
     def size_bytes(self) -> int:
         """Size of the payload and the result."""
         return len(bytes(self.payload)) + len(bytes(self.result or b""))
+
+    @property
+    def endpoint_id(self) -> uuid.UUID | None:
+        """The id of the endpoint that an event is delivered to."""
+        return self.delivery.endpoint_id if isinstance(self.delivery, Delivery) else None
 
     def with_hold(self, limiter: Limiter, queue_host: QueueHost, now: dt.datetime) -> Task:
         """Return the task with what keeps it from starting, if it is due and held."""

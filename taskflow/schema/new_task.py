@@ -11,7 +11,14 @@ import msgspec
 from msgspec import UNSET
 
 from taskflow.model.errors import BadRequest, Unprocessable
-from taskflow.model.options import NO_OPTIONS, Backoff, StoredBackoff, TaskOptions
+from taskflow.model.options import (
+    NO_OPTIONS,
+    WEBHOOK_ATTEMPTS,
+    WEBHOOK_SECONDS,
+    Backoff,
+    StoredBackoff,
+    TaskOptions,
+)
 from taskflow.model.order_keys import OnFailure
 from taskflow.model.request import RequestPayload
 from taskflow.model.signature import NO_SECRETS
@@ -105,6 +112,9 @@ def _read_options(fields: Fields, errors: ValidationErrors, *, payload: bytes) -
     if payload.startswith(b'"') and not fields.keys().isdisjoint(_PAYLOAD_FIELDS):
         example = example_of({**fields, "url": payload}, _PAYLOAD_FIELDS)
         errors.add("/payload", f"a whole request is an object: send {example}")
+    if given.get("backoff") == "webhook":
+        given |= {"backoff": WEBHOOK_SECONDS}
+        given.setdefault("max_attempts", WEBHOOK_ATTEMPTS)
     return {name: value for name, value in given.items() if value is not None}
 
 

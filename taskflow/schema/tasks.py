@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from taskflow.model.options import BackoffOption, StatusPatterns
+from taskflow.model.options import BackoffChoice, StatusPatterns
 from taskflow.model.order_keys import OnFailure, OrderKey
 from taskflow.model.task import (
     MAX_ATTEMPTS,
@@ -105,10 +105,12 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
         ),
     ] = None
     backoff: Annotated[
-        BackoffOption | None,
+        BackoffChoice | None,
         Meta(
-            description="Waits between attempts: an object, or each wait in seconds (the last "
-            "one is used for all further attempts).",
+            description="Waits between attempts: an object; or each wait in seconds (the last "
+            "one is used for all further attempts); or `webhook`, the schedule of the Standard "
+            "Webhooks: ten attempts in about three and a half days, unless `max_attempts` is "
+            "given.",
             examples=[[1, 10, 60]],
         ),
     ] = None

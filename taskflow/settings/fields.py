@@ -222,6 +222,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "circuit breaker of a host opens; then one task at a time probes it; 0 is never",
         ),
     ] = 20
+    endpoint_disable_seconds: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=31_536_000,
+            description="How long the attempts of an endpoint of a topic may fail, without a "
+            "success, before it is disabled",
+        ),
+    ] = 432_000.0
     fetch_timeout_seconds: Annotated[
         Seconds, Meta(description="Timeout of a fetch, including redirects and body")
     ] = 5.0

@@ -7,25 +7,28 @@ Claims stay encrypted: the worker decrypts them, and releases those for which it
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, cast
 
 import msgspec
 
 from taskflow.checkpoints import Checkpoints
-from taskflow.model.audit import Actor
+from taskflow.model.audit import Actor, NewEntry
 from taskflow.model.encryption import Encryption
 from taskflow.model.errors import FieldError, Unprocessable
 from taskflow.model.filter import NO_FILTER, TaskFilter
 from taskflow.model.groups import ALL_GROUPS, Group, GroupFilter, NewGroup
 from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleDefinition
 from taskflow.model.task import AttemptRecord, IdempotencyKey, NewTask, Task
+from taskflow.model.topic_events import Deliver, NewEvent, PublishedEvent, deliveries_of
+from taskflow.model.topics import EndpointChange, EndpointDefinition, StoredEndpoint
 from taskflow.store.base.claims import Retry, Settlement
 from taskflow.store.base.groups import AddedGroup, GroupPage, GroupStore
 from taskflow.store.base.listing import Page
 from taskflow.store.base.schedules import SchedulePage, ScheduleStore
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.submission import AddedOnce, NotStored
+from taskflow.store.base.topics import AddedEvent, EndpointPage, TopicStore
 
 _NO_SEARCH: Final = (
     "url_contains cannot be used: payloads are encrypted (TASKFLOW_ENCRYPT); use host, or tags"
@@ -45,6 +48,7 @@ class EncryptedStore:
     Attributes:
         schedules: The schedules, whose templates are encrypted like payloads.
         groups: The groups, whose completion tasks are.
+        topics: The topics, whose endpoints and deliveries are.
     """
 
     def __init__(self, store: TaskStore, encryption: Encryption) -> None:
@@ -52,6 +56,7 @@ class EncryptedStore:
         self._encryption: Final = encryption
         self.schedules: Final = EncryptedSchedules(store.schedules, encryption)
         self.groups: Final = EncryptedGroups(store.groups, encryption)
+        self.topics: Final = EncryptedTopics(store.topics, encryption)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
@@ -199,6 +204,98 @@ class EncryptedGroups:
 
     def _shown(self, group: Group | None) -> Group | None:
         return None if group is None else self._encryption.shown_group(group)
+
+
+class EncryptedTopics:
+    """The verbs of ``TopicStore`` that templates and deliveries pass through.
+
+    All others are passed on.
+    """
+
+    def __init__(self, topics: TopicStore, encryption: Encryption) -> None:
+        self._topics: Final = topics
+        self._encryption: Final = encryption
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._topics, name)
+
+    async def change_endpoint(
+        self, topic: str, name: str, change: EndpointChange, *, by: Actor | None = None
+    ) -> tuple[StoredEndpoint, bool] | None:
+        def sealed(before: StoredEndpoint | None) -> EndpointDefinition:
+            known = None if before is None else self._encryption.opened_endpoint(before)
+            return self._encryption.seal_endpoint(change(known))
+
+        changed = await self._topics.change_endpoint(topic, name, sealed, by=by)
+        return None if changed is None else (self._opened(changed[0]), changed[1])
+
+    async def rotate_secret(
+        self,
+        topic: str,
+        name: str,
+        secret: bytes,
+        *,
+        overlap_seconds: float,
+        by: Actor | None = None,
+    ) -> StoredEndpoint | None:
+        rotated = await self._topics.rotate_secret(
+            topic, name, secret, overlap_seconds=overlap_seconds, by=by
+        )
+        return None if rotated is None else self._opened(rotated)
+
+    async def endpoint(self, topic: str, name: str) -> StoredEndpoint | None:
+        found = await self._topics.endpoint(topic, name)
+        return None if found is None else self._opened(found)
+
+    async def endpoints(self, topic: str, *, limit: int, after: str | None = None) -> EndpointPage:
+        page = await self._topics.endpoints(topic, limit=limit, after=after)
+        return msgspec.structs.replace(
+            page, endpoints=[self._opened(one) for one in page.endpoints]
+        )
+
+    async def publish(
+        self,
+        event: NewEvent,
+        *,
+        key: IdempotencyKey | None = None,
+        deliver: Deliver = deliveries_of,
+    ) -> AddedEvent | None:
+        return await self._topics.publish(event, key=key, deliver=self._sealing(deliver))
+
+    async def redeliver(
+        self, deliveries: Mapping[uuid.UUID, NewTask], *, entry: NewEntry | None = None
+    ) -> set[uuid.UUID]:
+        sealed = {one: self._encryption.seal_task(task) for one, task in deliveries.items()}
+        return await self._topics.redeliver(sealed, entry=entry)
+
+    async def note_failure(
+        self,
+        endpoint_id: uuid.UUID,
+        *,
+        disable_after_seconds: float,
+        reason: str,
+        deliver: Deliver = deliveries_of,
+    ) -> str | None:
+        return await self._topics.note_failure(
+            endpoint_id,
+            disable_after_seconds=disable_after_seconds,
+            reason=reason,
+            deliver=self._sealing(deliver),
+        )
+
+    def _opened(self, endpoint: StoredEndpoint) -> StoredEndpoint:
+        return self._encryption.opened_endpoint(endpoint)
+
+    def _sealing(self, deliver: Deliver) -> Deliver:
+        """Return a function that decrypts endpoints, and encrypts their deliveries."""
+
+        def sealing(
+            new: NewEvent, event: PublishedEvent, queue: str, endpoints: Sequence[StoredEndpoint]
+        ) -> list[NewTask]:
+            opened = [self._opened(one) for one in endpoints]
+            return [self._encryption.seal_task(task) for task in deliver(new, event, queue, opened)]
+
+        return sealing
 
 
 class EncryptedSchedules:

@@ -87,6 +87,7 @@ class Event(enum.Enum):
     OUTCOME_NOT_STORED = ("error", "outcome could not be stored")
     BREAKER_OPENED = ("warning", "circuit breaker opened for a host")
     BREAKER_CLOSED = ("info", "circuit breaker closed for a host")
+    ENDPOINT_DISABLED = ("warning", "endpoint disabled")
     FILE_DESCRIPTORS_EXHAUSTED = ("error", "no file descriptors left, fetches are delayed")
     REQUEST_UNSIGNED = (
         "error",

@@ -80,7 +80,7 @@ def test_values_are_write_only(server, kind):
         "created_at": 0,
         "updated_at": 0,
         "last_used_at": None,
-        "used_by": {"queues": [], "schedules": []},
+        "used_by": {"queues": [], "schedules": [], "endpoints": []},
     }
     assert server.ask("GET", path).json == shown
     assert shown in server.ask("GET", "/credentials").json
@@ -199,7 +199,7 @@ def test_a_credential_in_use(server):
     schedule = {"cron": "0 0 1 1 *", "task": {"payload": "x", "credential": "used"}}
     assert put(server, "/schedules/with", schedule).status == 201
     shown = server.ask("GET", "/credentials/used").json
-    assert shown["used_by"] == {"queues": ["with"], "schedules": ["with"]}
+    assert shown["used_by"] == {"queues": ["with"], "schedules": ["with"], "endpoints": []}
     for query in ("", "?force=false"):
         problem = check_problem(server.ask("DELETE", f"/credentials/used{query}"), 409)
         assert problem["type"].endswith("/credential-in-use")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from taskflow.model.options import WEBHOOK_SECONDS
 from taskflow.model.task import Task
 from taskflow.schema.tasks import TaskRequest
 from tests.api.client import check_problem
@@ -52,6 +53,14 @@ def moment(text: str) -> dt.datetime:
 
 
 class TestTaken:
+    def test_the_schedule_of_the_standard_webhooks(self, server):
+        """It is shown as its waits, and has all of its attempts unless the task says otherwise."""
+        task = taken(server, backoff="webhook", **LATER)
+        assert (task["backoff"], task["max_attempts"]) == (list(WEBHOOK_SECONDS), 10)
+        task = taken(server, backoff="webhook", max_attempts=2, **LATER)
+        assert (len(task["backoff"]), task["max_attempts"]) == (9, 2)
+        assert "or webhook" in refused(server, backoff="fast")["#/backoff"]
+
     def test_nothing(self, server):
         """What is not said is shown as it is kept: as the settings say, where they are asked."""
         task = taken(server)
@@ -296,7 +305,7 @@ class TestRefused:
             (
                 "backoff",
                 [1, True, "1", [], [1] * 101],
-                "an object of initial_seconds, factor and max_seconds, or a list of 1 to 100 waits",
+                "a list of 1 to 100 waits, or webhook",
             ),
             (
                 "tags",

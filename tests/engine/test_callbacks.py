@@ -13,8 +13,7 @@ from standardwebhooks import Webhook
 from taskflow.engine.context import EngineContext
 from taskflow.engine.node import Engine
 from taskflow.fetch.interface import Fetcher
-from taskflow.model.callback import DELAYS_SECONDS
-from taskflow.model.options import TaskOptions
+from taskflow.model.options import WEBHOOK_SECONDS, TaskOptions
 from taskflow.model.outcome import ErrorType, Failed, Fetched
 from taskflow.model.signature import Signer, new_secret, secret_of
 from taskflow.model.task import AttemptStatus, NewTask, TaskStatus
@@ -86,7 +85,7 @@ async def test_a_callback_is_retried_for_days(autojump_clock, new_bench, nursery
     assert receiver.verified() == [msgspec.to_builtins(msgspec.json.decode(shown(task)))] * 10
     assert {request.body for request in receiver.requests} == {shown(task)}
     waits = [later - before for before, later in itertools.pairwise(receiver.at)]
-    assert waits == pytest.approx(DELAYS_SECONDS, abs=0.05)
+    assert waits == pytest.approx(WEBHOOK_SECONDS, abs=0.05)
 
 
 def shown(task) -> bytes:

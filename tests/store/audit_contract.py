@@ -297,7 +297,7 @@ class AuditContract:
         entries = await self.entries(store)
         first = {"kind": "bearer", "hosts": ["api.example.com"]}
         second = {"kind": "basic", "hosts": ["*.example.com"]}
-        used_by = {"queues": ["mail"], "schedules": []}
+        used_by = {"queues": ["mail"], "schedules": [], "endpoints": []}
         assert [(one.actor, one.action, one.target, one.detail) for one in entries] == [
             ("ada", Action.CREDENTIAL_PUT, "billing", {**first, "before": None}),
             ("ada", Action.CREDENTIAL_PUT, "billing", {**second, "before": first}),

@@ -10,9 +10,15 @@ import pytest
 import trio
 
 from taskflow.model import callback
-from taskflow.model.callback import CALLBACK_QUEUE, DELAYS_SECONDS, MAX_ATTEMPTS, RETRY_ON
+from taskflow.model.callback import CALLBACK_QUEUE, RETRY_ON
 from taskflow.model.filter import TaskFilter
-from taskflow.model.options import NO_OPTIONS, StoredBackoff, TaskOptions
+from taskflow.model.options import (
+    NO_OPTIONS,
+    WEBHOOK_ATTEMPTS,
+    WEBHOOK_SECONDS,
+    StoredBackoff,
+    TaskOptions,
+)
 from taskflow.model.order_keys import OnFailure
 from taskflow.model.task import IdempotencyKey, NewTask, Task, TaskStatus
 from taskflow.store.base.store import TaskStore
@@ -172,9 +178,9 @@ class CallbacksContract(StoreContract):
         [claim] = await store.claim(node, limit=9)
         made = await store.get(claim.task_id)
         assert claim.options == TaskOptions(
-            backoff=DELAYS_SECONDS, retry_on=RETRY_ON, callback_of=task.id, **trace
+            backoff=WEBHOOK_SECONDS, retry_on=RETRY_ON, callback_of=task.id, **trace
         )
-        assert (claim.attempt, claim.max_attempts) == (1, MAX_ATTEMPTS)
+        assert (claim.attempt, claim.max_attempts) == (1, WEBHOOK_ATTEMPTS)
         assert (made.queue, made.priority, made.tags) == (CALLBACK_QUEUE, 0, {})
         assert (made.retention_seconds, made.callback_url, made.callback_id) == (7.0, None, None)
         assert made.run_at == made.created_at
@@ -281,8 +287,8 @@ class CallbacksContract(StoreContract):
 
 def test_how_long_a_callback_is_tried():
     """As the Standard Webhooks advise, for three days at the least; each wait can be shown."""
-    assert sum(DELAYS_SECONDS) > 3 * 86_400
-    assert all(0 < wait <= 86_400 for wait in DELAYS_SECONDS)
+    assert sum(WEBHOOK_SECONDS) > 3 * 86_400
+    assert all(0 < wait <= 86_400 for wait in WEBHOOK_SECONDS)
     task = NewTask(msgspec.Raw(b"1"), options=OPTIONS).as_task(
         uuid.uuid4(), created_at=dt.datetime.now(dt.UTC), run_at=dt.datetime.now(dt.UTC)
     )

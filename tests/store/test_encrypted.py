@@ -8,23 +8,28 @@ import msgspec
 import pytest
 
 from taskflow.model.encryption import Encryption
+from taskflow.model.errors import KeyMissing
 from taskflow.model.groups import NewGroup
 from taskflow.model.keyring import Keyring
+from taskflow.model.topic_events import NewEvent, redelivery_of
+from taskflow.model.topics import EndpointDefinition
 from taskflow.settings import Settings
 from taskflow.store.base.claims import IdleNode
 from taskflow.store.base.groups import GroupStore
 from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.store import TaskStore
+from taskflow.store.base.topics import TopicStore
 from taskflow.store.encrypted import (
     EncryptedGroups,
     EncryptedSchedules,
     EncryptedStore,
+    EncryptedTopics,
     encrypted_store,
 )
 from taskflow.store.memory.store import MemoryStore
 from taskflow.store.postgres.store import open_postgres
 from tests.store.callbacks_contract import CallbacksContract
-from tests.store.contract import new_task
+from tests.store.contract import failed, new_task
 from tests.store.flow_contract import FlowContract
 from tests.store.monitoring_contract import MonitoringContract
 
@@ -95,11 +100,18 @@ PASSED_ON_BY_SCHEDULES = {
 }
 
 
+PASSED_ON_BY_TOPICS = {
+    *("put", "get", "page", "delete", "delete_endpoint", "secrets", "note_success"),
+    *("delete_old_events", "note_change", "reading", "is_fresh"),
+}
+
+
 @pytest.mark.parametrize(
     ("kind", "encrypted", "passed_on"),
     [
         (TaskStore, EncryptedStore, PASSED_ON | STAYS_ENCRYPTED),
         (ScheduleStore, EncryptedSchedules, PASSED_ON_BY_SCHEDULES),
+        (TopicStore, EncryptedTopics, PASSED_ON_BY_TOPICS),
         (GroupStore, EncryptedGroups, {"cancel_rest", "fold_counts", "delete_finished"}),
     ],
 )
@@ -131,3 +143,37 @@ async def test_the_task_of_a_completed_group():
         **payload,
         "url": "http://example.com/?token=***",
     }
+
+
+async def test_deliveries_of_an_encrypted_endpoint():
+    """The URL and the body are encrypted, and a worker gets the whole request."""
+    kept = MemoryStore(encryption=ENCRYPTION)
+    store = encrypted_store(kept, ENCRYPTION)
+    await store.topics.put("orders", lambda _: "hooks")
+    template = new_task('{"url":"http://example.com/?token=secret","method":"POST"}')
+    definition = EndpointDefinition(topic="orders", name="a", template=template)
+    endpoint, _ = await store.topics.change_endpoint("orders", "a", lambda _: definition)
+    assert endpoint.definition == definition
+    sealed = await kept.topics.endpoint("orders", "a")
+    assert b"secret" not in bytes(sealed.definition.template.payload)
+    event = NewEvent(topic="orders", type="x", data=msgspec.Raw(b'"secret"'))
+    added = await store.topics.publish(event)
+    node = await store.register("here", lease_seconds=30)
+    [claim] = await store.claim(node, limit=1)
+    assert claim.task_id == added.event.tasks[0]
+    assert b"secret" not in bytes(claim.payload)
+    payload = msgspec.json.decode(ENCRYPTION.open_claim(claim).payload)
+    assert (payload["url"], payload["body"]["data"]) == (
+        "http://example.com/?token=secret",
+        "secret",
+    )
+    await store.settle([failed(claim)])
+    [task] = (await store.page(limit=1)).tasks
+    again = redelivery_of(task.payload, task.delivery, endpoint, task.queue)
+    assert await store.topics.redeliver({task.id: again}) == {task.id}
+    [claim] = await store.claim(node, limit=1)
+    assert msgspec.json.decode(ENCRYPTION.open_claim(claim).payload) == payload
+    for one in (kept, encrypted_store(kept, Encryption(Keyring([OTHER_KEY]), ALL))):
+        with pytest.raises(KeyMissing):
+            await one.topics.publish(event)
+    assert await store.claim(node, limit=9) == []

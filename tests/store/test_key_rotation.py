@@ -10,6 +10,7 @@ import trio
 
 from taskflow.model.credential import Bearer
 from taskflow.model.encryption import Encryption
+from taskflow.model.endpoint_secrets import seal_secret, unseal_secret
 from taskflow.model.key_generation import new_generation, private_pem
 from taskflow.model.keyring import Keyring
 from taskflow.model.proxy import opened_proxy, sealed_proxy
@@ -17,6 +18,7 @@ from taskflow.model.queue_limits import QueueSettings
 from taskflow.model.schedule import ScheduleDefinition, Timing
 from taskflow.model.sealed_credential import seal, unseal
 from taskflow.model.task import NewTask, TaskStatus
+from taskflow.model.topics import EndpointDefinition
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Retry, Settlement
 from taskflow.store.encrypted import EncryptedStore
@@ -85,7 +87,22 @@ async def fill(store) -> dict[str, object]:
     await store.queues.put("q", QueueSettings(egress_proxy=sealed_proxy(PROXY, "q", keyring)))
     await store.credentials.put(seal("c", Bearer(token="t", hosts=("a.example",)), keyring))
     await store.signing_keys.add_if_next(new_generation(1, keyring))
+    await store.topics.put("orders", lambda _: "hooks")
+    template = new_task_of_endpoint()
+    endpoint = EndpointDefinition(
+        topic="orders",
+        name="a",
+        template=template,
+        secret=seal_secret(b"first", "orders/a", keyring),
+    )
+    await store.topics.change_endpoint("orders", "a", lambda _: endpoint)
+    second = seal_secret(b"second", "orders/a", keyring)
+    await store.topics.rotate_secret("orders", "a", second, overlap_seconds=600)
     return await shown(store)
+
+
+def new_task_of_endpoint() -> NewTask:
+    return NewTask(msgspec.Raw(b'{"url":"http://c.example/","method":"POST"}'))
 
 
 async def shown(store) -> dict[str, object]:
@@ -93,7 +110,13 @@ async def shown(store) -> dict[str, object]:
     attempts = {task.id: await store.attempts(task.id) for task in tasks}
     [generation] = await store.signing_keys.all()
     credential = unseal(await store.credentials.sealed("c"), store._encryption.keyring)
+    endpoint = await store.topics.endpoint("orders", "a")
+    secrets = await store.topics.secrets(endpoint.id)
     return {
+        "template": endpoint.definition.template,
+        "secrets": [
+            unseal_secret(one, "orders/a", store._encryption.keyring) for one in secrets.sealed
+        ],
         "tasks": tasks,
         "attempts": attempts,
         "schedule": await store.schedules.get("s"),
@@ -112,6 +135,7 @@ def sealed_left(url: str) -> list[str]:
         SELECT concat_ws(' ', payload, result, response) FROM taskflow_tasks
         UNION ALL SELECT response::text FROM taskflow_attempts
         UNION ALL SELECT definition::text FROM taskflow_schedules
+        UNION ALL SELECT template::text FROM taskflow_endpoints
     ) AS every (text),
     regexp_matches(every.text, '\\{"\\$encrypted":"(.{8})', 'g') AS found
     """
@@ -134,8 +158,9 @@ async def test_the_new_key_is_enough_afterwards(database_url, monkeypatch):
         "credentials": 1,
         "queues": 1,
         "signing_keys": 1,
+        "endpoints": 1,
     }
-    assert (done.left, reports[-1]) == ({}, 12)
+    assert (done.left, reports[-1]) == ({}, 13)
     assert len(sealed_left(database_url)) == 1
     async with open_store(database_url, NEW) as store:
         assert await shown(store) == before

@@ -43,6 +43,7 @@ from tests.store.groups_contract import GroupContract
 from tests.store.monitoring_contract import MonitoringContract
 from tests.store.order_keys_contract import OrderContract
 from tests.store.signing_keys_contract import SigningKeysContract
+from tests.store.topics_contract import TopicContract
 from tests.store.uniqueness_contract import UniquenessContract
 
 SETTINGS = Settings(database_timeout_seconds=2.0)
@@ -58,6 +59,7 @@ class TestPostgresStore(
     MonitoringContract,
     CredentialsContract,
     SigningKeysContract,
+    TopicContract,
     UniquenessContract,
 ):
     @pytest.fixture

@@ -46,6 +46,8 @@ from taskflow.model.outcome import ErrorType
 from taskflow.model.queues import RecentCounts
 from taskflow.model.schedule import Overlap, ScheduleDefinition, Timing
 from taskflow.model.task import AttemptStatus, NewTask, Task, TaskStatus
+from taskflow.model.topic_events import NewEvent
+from taskflow.model.topics import EndpointDefinition
 from taskflow.model.uniqueness import ALWAYS_UNIQUE, Debounce, Existing, OnConflict, Unique
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Release, Retry, Settlement
@@ -88,7 +90,7 @@ class Stores:
         self.connection.execute(
             "TRUNCATE taskflow_tasks, taskflow_nodes, taskflow_endings, "
             "taskflow_idempotency_keys, taskflow_audit, taskflow_schedules, "
-            "taskflow_schedule_tasks CASCADE"
+            "taskflow_schedule_tasks, taskflow_topics CASCADE"
         )
         self.memory = self._in_trio(_made, MemoryStore)
 
@@ -162,6 +164,7 @@ class Known:
     retention_seconds: float | None = None
     is_deleted: bool = False
     schedule: str | None = None
+    is_delivery: bool = False
     order_key: str | None = None
     on_failure: OnFailure | None = None
     is_waiting: bool = False  # for its turn
@@ -261,6 +264,7 @@ class Law(RuleBasedStateMachine):
             ],
             # Few other steps lead to a task that holds the key.
             self.add_in_line(OnFailure.HOLD, OVER),
+            self.add_delivery(),
         )
 
     @initialize(target=nodes)
@@ -435,6 +439,8 @@ class Law(RuleBasedStateMachine):
         self.retry(holder.number)
         for on_conflict in OnConflict:
             self.add_keyed(key, on_conflict, (), 0, is_due=True)
+        for _ in range(2):  # so that one is debounced
+            self.add_keyed(Key("a", is_debounce=True), OnConflict.RETURN, (), 0, is_due=False)
         return number
 
     def met(self, holder: Known, on_conflict: OnConflict) -> Existing | None:
@@ -477,6 +483,33 @@ class Law(RuleBasedStateMachine):
         self.ids.append(tuple(one.id for one in found))
         self.known.append(Known(number, 0, True, next(self.turns), QUEUES[0], schedule=overlap))
         return number
+
+    # Topics
+
+    def add_delivery(self) -> int:
+        """Publish an event to a topic with one endpoint."""
+        template = NewTask(msgspec.Raw(b'{"url":"x:"}'), max_attempts=3)
+        definition = EndpointDefinition(topic="t", name="e", template=template)
+        place = {"topic": "t", "name": "e", "change": lambda _: definition}
+        self.both("topics.put", {"name": "t", "change": lambda _: QUEUES[0]})
+        self.both("topics.change_endpoint", place)
+        event = NewEvent(topic="t", type="x", data=msgspec.Raw(b"1"))
+        found = [one.event.tasks for one in self.both("topics.publish", {"event": event})]
+        number = len(self.known)
+        self.ids.append(tuple(task_id for [task_id] in found))
+        task = Known(number, 0, True, next(self.turns), QUEUES[0], is_delivery=True)
+        self.known.append(task)
+        return number
+
+    def redeliver(self, task: Known) -> None:
+        """Start a delivery again with another request; only if it FAILED."""
+        new = NewTask(msgspec.Raw(b'{"url":"y:","body":1}'), max_attempts=3)
+        sides = [{self.ids[task.number][side]: new} for side in (0, 1)]
+        answers = self.both("topics.redeliver", *({"deliveries": one} for one in sides))
+        is_failed = task.status is TaskStatus.FAILED and not task.is_deleted
+        assert self.numbers(answers) == [{task.number} if is_failed else set()] * 2
+        if is_failed:
+            self.retried([task])
 
     # Nodes
 
@@ -672,11 +705,12 @@ class Law(RuleBasedStateMachine):
 
     @rule(number=tasks)
     def retry(self, number):
-        if self.is_displaced(self.known[number]):
+        if self.known[number].is_delivery:
+            self.redeliver(self.known[number])
+        elif self.is_displaced(self.known[number]):
             assert self.by_id("retry", number, by=ADA) == [NotUnique] * 2
             self.seen.add("displaced")
-            return
-        if self.moved_by_hand("retry", number, self.can_be_retried):
+        elif self.moved_by_hand("retry", number, self.can_be_retried):
             self.retried([self.known[number]])
 
     @rule(numbers=st.sets(tasks, max_size=3))

@@ -32,6 +32,14 @@ from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import TaskStatistics
 from taskflow.model.schedule import NextRuns, Schedule, ScheduleChange, ScheduleDefinition
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, IdempotencyKey, NewTask, Task
+from taskflow.model.topic_events import NewEvent
+from taskflow.model.topics import (
+    EndpointChange,
+    EndpointDefinition,
+    StoredEndpoint,
+    Topic,
+    TopicChange,
+)
 from taskflow.store.base.events import EventPage
 from taskflow.store.base.groups import AddedGroup, GroupPage
 from taskflow.store.base.listing import MonitoringStore, Page
@@ -39,6 +47,7 @@ from taskflow.store.base.queues import Changed, QueueStore
 from taskflow.store.base.schedules import SchedulePage
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.submission import AddedOnce, NotStored
+from taskflow.store.base.topics import AddedEvent, EndpointPage, TopicPage
 
 
 def scoped_store(store: TaskStore, scope: QueueScope) -> TaskStore:
@@ -68,6 +77,7 @@ class ScopedStore:
         self.queues: Final = ScopedQueues(store.queues, scope)
         self.schedules: Final = ScopedSchedules(store, scope)
         self.groups: Final = ScopedGroups(store, scope)
+        self.topics: Final = ScopedTopics(store, scope)
         self.monitoring: Final = ScopedMonitoring(store.monitoring, scope)
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
@@ -280,6 +290,104 @@ class ScopedGroups:
             if self._scope.allows(queues.get(failed.task_id, ""))
         )
         return msgspec.structs.replace(group, first_failures=mine)
+
+
+class ScopedTopics:
+    """The topics that belong to a queue of a scope, with their endpoints.
+
+    Of an event, deliveries to other queues are not shown.
+    """
+
+    def __init__(self, store: TaskStore, scope: QueueScope) -> None:
+        self._store: Final = store
+        self._topics: Final = store.topics
+        self._scope: Final = scope
+
+    async def put(
+        self, name: str, change: TopicChange, *, by: Actor | None = None
+    ) -> tuple[Topic, bool]:
+        def scoped(before: Topic | None) -> str:
+            is_taken = before is not None and not self._scope.allows(before.queue)
+            queue = change(None if is_taken else before)
+            check_queue(self._scope, queue)
+            if is_taken:
+                raise Forbidden("this key cannot use this name for a topic; choose another one")
+            return queue
+
+        return await self._topics.put(name, scoped, by=by)
+
+    async def get(self, name: str) -> Topic | None:
+        topic = await self._topics.get(name)
+        return topic if topic is not None and self._scope.allows(topic.queue) else None
+
+    async def page(self, *, limit: int, after: str | None = None) -> TopicPage:
+        return await self._topics.page(limit=limit, after=after, scope=self._scope)
+
+    async def delete(self, name: str, *, by: Actor | None = None) -> bool:
+        return await self.get(name) is not None and await self._topics.delete(name, by=by)
+
+    async def change_endpoint(
+        self, topic: str, name: str, change: EndpointChange, *, by: Actor | None = None
+    ) -> tuple[StoredEndpoint, bool] | None:
+        if (of := await self.get(topic)) is None:
+            return None
+
+        def scoped(before: StoredEndpoint | None) -> EndpointDefinition:
+            after = change(before)
+            check_queue(self._scope, after.queue or of.queue)
+            return after
+
+        return await self._topics.change_endpoint(topic, name, scoped, by=by)
+
+    async def rotate_secret(
+        self,
+        topic: str,
+        name: str,
+        secret: bytes,
+        *,
+        overlap_seconds: float,
+        by: Actor | None = None,
+    ) -> StoredEndpoint | None:
+        if await self.get(topic) is None:
+            return None
+        return await self._topics.rotate_secret(
+            topic, name, secret, overlap_seconds=overlap_seconds, by=by
+        )
+
+    async def endpoint(self, topic: str, name: str) -> StoredEndpoint | None:
+        return None if await self.get(topic) is None else await self._topics.endpoint(topic, name)
+
+    async def endpoints(self, topic: str, *, limit: int, after: str | None = None) -> EndpointPage:
+        if await self.get(topic) is None:
+            return EndpointPage([], None)
+        return await self._topics.endpoints(topic, limit=limit, after=after)
+
+    async def delete_endpoint(self, topic: str, name: str, *, by: Actor | None = None) -> bool:
+        if await self.get(topic) is None:
+            return False
+        return await self._topics.delete_endpoint(topic, name, by=by)
+
+    async def publish(
+        self, event: NewEvent, *, key: IdempotencyKey | None = None
+    ) -> AddedEvent | None:
+        if await self.get(event.topic) is None:
+            return None
+        added = await self._topics.publish(event, key=key)
+        if added is None or added.event is None:
+            return added
+        queues = await self._store.queues_of(added.event.tasks)
+        mine = tuple(one for one in added.event.tasks if self._scope.allows(queues.get(one, "")))
+        return msgspec.structs.replace(
+            added, event=msgspec.structs.replace(added.event, tasks=mine)
+        )
+
+    async def redeliver(
+        self, deliveries: Mapping[uuid.UUID, NewTask], *, entry: NewEntry | None = None
+    ) -> set[uuid.UUID]:
+        queues = await self._store.queues_of(list(deliveries))
+        mine = {one for one, queue in queues.items() if self._scope.allows(queue)}
+        wanted = {one: task for one, task in deliveries.items() if one in mine}
+        return await self._topics.redeliver(wanted, entry=entry)
 
 
 class _Template(msgspec.Struct):

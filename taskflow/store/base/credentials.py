@@ -59,7 +59,7 @@ class CredentialStore(Changes, abc.ABC):
         """Delete a credential; false if there is none with this name.
 
         Raises:
-            CredentialInUse: A queue or a schedule uses it, and ``even_if_used`` is false.
+            CredentialInUse: A queue, schedule or endpoint uses it, and ``even_if_used`` is false.
         """
 
     @abc.abstractmethod

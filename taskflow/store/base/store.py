@@ -31,6 +31,7 @@ from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.signing_keys import SigningKeyStore
 from taskflow.store.base.submission import SubmissionStore
 from taskflow.store.base.task_actions import TaskActionStore
+from taskflow.store.base.topics import TopicStore
 
 SECRET_BYTES: Final = 32
 
@@ -81,6 +82,7 @@ class TaskStore(
         credentials: Credentials, which tasks name; their values are encrypted.
         signing_keys: The keys that sign ID tokens, encrypted.
         groups: Groups of tasks, which are stored beside the tasks.
+        topics: Topics, and the endpoints that their events are delivered to.
         monitoring: Nodes, hosts and throughput.
         audit: The audit log.
     """
@@ -90,6 +92,7 @@ class TaskStore(
     credentials: CredentialStore
     signing_keys: SigningKeyStore
     groups: GroupStore
+    topics: TopicStore
     monitoring: MonitoringStore
     audit: AuditStore
 

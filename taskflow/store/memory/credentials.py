@@ -38,6 +38,7 @@ class MemoryCredentials(CredentialStore):
         audit: The audit log.
         queues: Returns the names of the queues that use a credential.
         schedules: Returns the names of the schedules that use a credential.
+        endpoints: Returns the names of the endpoints that use a credential.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class MemoryCredentials(CredentialStore):
         *,
         queues: Callable[[str], Iterable[str]],
         schedules: Callable[[str], Iterable[str]],
+        endpoints: Callable[[str], Iterable[str]],
     ) -> None:
         super().__init__()
         self._now = now
         self._audit = audit
         self._queues = queues
         self._schedules = schedules
+        self._endpoints = endpoints
         self._kept: dict[str, _Kept] = {}
 
     async def put(self, credential: SealedCredential, *, by: Actor | None = None) -> bool:
@@ -111,7 +114,8 @@ class MemoryCredentials(CredentialStore):
             self._kept[name] = msgspec.structs.replace(kept, last_used_at=now)
 
     def _users(self, name: str) -> CredentialUsers:
-        return CredentialUsers(_first(self._queues(name)), _first(self._schedules(name)))
+        users = (self._queues(name), self._schedules(name), self._endpoints(name))
+        return CredentialUsers(*map(_first, users))
 
     def _shown(self, kept: _Kept) -> CredentialSummary:
         credential = kept.credential

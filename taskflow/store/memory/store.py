@@ -30,6 +30,7 @@ from taskflow.store.memory.schedules import MemorySchedules, ScheduleTasks
 from taskflow.store.memory.signing_keys import MemorySigningKeys
 from taskflow.store.memory.submission import MemorySubmission
 from taskflow.store.memory.task_actions import MemoryTaskActions
+from taskflow.store.memory.topics import MemoryTopics, TopicTasks
 
 
 class MemoryStore(
@@ -80,11 +81,19 @@ class MemoryStore(
             masking=masking,
             audit=self._audit,
         )
+        self.topics = MemoryTopics(
+            TopicTasks(
+                new_id=self._new_id, add=self._add_at_once, redeliver=self._redeliver_if_failed
+            ),
+            now=self._now,
+            audit=self._audit,
+        )
         self.credentials = MemoryCredentials(
             self._now,
             self._audit,
             queues=self._queues.names_with_credential,
             schedules=self.schedules.names_with_credential,
+            endpoints=self.topics.names_with_credential,
         )
         self.signing_keys = MemorySigningKeys(self._now, self._audit)
         self.monitoring = MemoryMonitoring(

@@ -17,7 +17,7 @@ from taskflow.model.errors import NotUnique
 from taskflow.model.lifecycle import Move
 from taskflow.model.order_keys import IN_LINE, OnFailure
 from taskflow.model.outcome import ErrorType
-from taskflow.model.task import Task
+from taskflow.model.task import NewTask, Task, TaskStatus
 from taskflow.store.base.task_actions import EXPIRED, TaskActionStore
 from taskflow.store.memory.state import MemoryState
 
@@ -138,6 +138,18 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
         """Return the tasks that the move is allowed for, the oldest first."""
         found = self._find(set(task_ids))
         return sorted(task.id for task in found if lifecycle.allows(task.status, move))
+
+    def _redeliver_if_failed(self, task_id: uuid.UUID, new: NewTask) -> bool:
+        """Retry a FAILED task with another request."""
+        task = self._tasks.get(task_id)
+        if task is None or task.status is not TaskStatus.FAILED:
+            return False
+        sent = new.as_task(task_id, created_at=task.created_at, run_at=task.run_at)
+        names = ("payload", "max_attempts", "backoff", "retry_on", "sign", "credential")
+        self._submitted[task_id] = new
+        self._put(msgspec.structs.replace(task, **{name: getattr(sent, name) for name in names}))
+        self._retry(task_id)
+        return True
 
     def _retry(self, task_id: uuid.UUID) -> Task:
         task = self._tasks[task_id]

@@ -107,7 +107,7 @@ def _sealed_of(row: Row) -> SealedCredential:
 
 def _summary_of(row: Row) -> CredentialSummary:
     """Return the credential of a row of ``credentials``."""
-    name, kind, hosts, created_at, updated_at, last_used_at, queues, schedules = row
+    name, kind, hosts, created_at, updated_at, last_used_at, *users = row
     return CredentialSummary(
         name=name,
         kind=kind,
@@ -115,7 +115,7 @@ def _summary_of(row: Row) -> CredentialSummary:
         created_at=created_at,
         updated_at=updated_at,
         last_used_at=last_used_at,
-        used_by=CredentialUsers(_texts(queues), _texts(schedules)),
+        used_by=CredentialUsers(*map(_texts, users)),
     )
 
 

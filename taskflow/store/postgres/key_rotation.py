@@ -20,11 +20,13 @@ import msgspec
 import trio
 
 from taskflow.model.encryption import Encryption
+from taskflow.model.endpoint_secrets import reseal_secret
 from taskflow.model.errors import KeyMissing, Undecryptable
 from taskflow.model.key_generation import KeyGeneration, resealed
 from taskflow.model.keyring import key_id_in
 from taskflow.model.proxy import opened_proxy, sealed_proxy
 from taskflow.model.sealed_credential import SealedCredential
+from taskflow.model.sealed_document import is_sealed
 from taskflow.store.postgres.database import Database
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import UNREADABLE, Execute, Row, settings_of
@@ -272,6 +274,26 @@ def _rotate_groups(execute: Execute, keys: Sequence[object], encryption: Encrypt
     return _Held({row[0] for row in held}, {row[0] for row in rotated})
 
 
+def _rotate_endpoints(execute: Execute, keys: Sequence[object], encryption: Encryption) -> _Held:
+    held = execute("hold_sealed_endpoints", {"keys": keys})
+    rotated: list[Row] = []
+    for endpoint_id, full_name, template, *secrets in held:
+        with contextlib.suppress(*_FAILURES):
+            columns = msgspec.json.decode(template, type=dict[str, msgspec.Raw])
+            payload = bytes(columns["payload"])
+            if is_sealed(payload):
+                again = encryption.reseal_endpoint(payload, full_name)
+                columns["payload"] = msgspec.Raw(again)
+            resealed = [
+                None if one is None else reseal_secret(bytes(one), full_name, encryption.keyring)
+                for one in secrets
+            ]
+            rotated.append((endpoint_id, msgspec.json.encode(columns).decode(), *resealed))
+    names = ("ids", "templates", "secrets", "former_secrets")
+    _replace(execute, "replace_sealed_endpoints", names, rotated)
+    return _Held({row[0] for row in held}, {row[0] for row in rotated})
+
+
 def _resealed_schedule(row: Row, encryption: Encryption) -> str:
     _, definition = row
     return encryption.reseal_schedule(definition.encode()).decode()
@@ -317,5 +339,6 @@ _TABLES: Final = (
         )
     ),
     _Table("groups", uuid.UUID(int=0), _rotate_groups),
+    _Table("endpoints", uuid.UUID(int=0), _rotate_endpoints),
     _Table("tasks", uuid.UUID(int=0), _rotate_tasks),
 )

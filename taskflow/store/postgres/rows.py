@@ -23,6 +23,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from taskflow.model.event import TaskEvent
 from taskflow.model.options import NO_OPTIONS, TaskOptions
@@ -129,6 +130,7 @@ def _task_of(
         on_failure=None if order_key is None else OnFailure(on_failure or OnFailure.CONTINUE),
         group=group,
         completion_of=options.completion_of,
+        delivery=options.delivery or UNSET,
         waiting_for=IN_LINE if is_waiting and status == TaskStatus.PENDING else None,
     )
 

@@ -108,6 +108,18 @@ _BY_GROUP: Final = """
         WHERE t.id = grouped.id OFFSET 0
     ) AS one
 """
+_BY_ENDPOINT: Final = """
+    SELECT delivered.id, one.size_bytes, one.fits
+    FROM (
+        SELECT d.task_id AS id FROM taskflow_deliveries AS d
+        WHERE (d.endpoint_id, d.task_id) < (%(endpoint)s, %(before)s)
+          AND (d.endpoint_id, d.task_id) >= (%(endpoint)s, %(min_id)s)
+        ORDER BY d.endpoint_id DESC, d.task_id DESC LIMIT %(window)s
+    ) AS delivered CROSS JOIN LATERAL (
+        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
+        WHERE t.id = delivered.id OFFSET 0
+    ) AS one
+"""
 
 # Queue by queue: then the cost of a page, its length and the id where it ends depend on no task of
 # another queue. The index has all queues that a scope can have. Each queue gets an equal share of
@@ -139,6 +151,9 @@ _BY_SCOPE: Final = """
 """
 _STATUSES: Final = "t.status = ANY (%(statuses)b::text[])"
 _GROUP: Final = "t.group_id = %(group)s"
+_ENDPOINT: Final = """EXISTS (
+    SELECT FROM taskflow_deliveries AS d WHERE d.endpoint_id = %(endpoint)s AND d.task_id = t.id
+)"""
 _ORDER_KEY: Final = "t.order_key = %(order_key)s"
 _QUEUE: Final = "t.queue = %(queue)s"
 _TAGS: Final = """NOT EXISTS (
@@ -251,7 +266,8 @@ def statement_for(wanted: TaskFilter) -> str:
     ]
     is_by_scope = wanted.scope is not None
     is_by_group = wanted.group is not None and not is_by_scope
-    is_chosen = is_by_scope or is_by_group
+    is_by_endpoint = wanted.endpoint is not None and not is_by_scope | is_by_group
+    is_chosen = is_by_scope or is_by_group or is_by_endpoint
     is_by_key = wanted.order_key is not None and not is_chosen
     is_chosen |= is_by_key
     is_by_tag = bool(wanted.tags) and not is_chosen
@@ -262,6 +278,8 @@ def statement_for(wanted: TaskFilter) -> str:
         conditions.append(_STATUSES)
     if wanted.group is not None and not is_by_group:
         conditions.append(_GROUP)
+    if wanted.endpoint is not None and not is_by_endpoint:
+        conditions.append(_ENDPOINT)
     if wanted.order_key is not None and not is_by_key:
         conditions.append(_ORDER_KEY)
     if wanted.queue is not None and not is_by_queue:
@@ -271,6 +289,7 @@ def statement_for(wanted: TaskFilter) -> str:
     paths = {
         _BY_SCOPE: is_by_scope,
         _BY_GROUP: is_by_group,
+        _BY_ENDPOINT: is_by_endpoint,
         _BY_ORDER_KEY: is_by_key,
         _BY_TAG: is_by_tag,
     }
@@ -298,6 +317,7 @@ def parameters_for(search: Search) -> dict[str, Any]:
         "queue": wanted.queue,
         "order_key": wanted.order_key,
         "group": wanted.group,
+        "endpoint": wanted.endpoint,
         "tag_name": first_tag[0],
         "tag_value": first_tag[1],
         "tag_names": [name for name, _ in wanted.tags],

@@ -44,6 +44,7 @@ from taskflow.store.postgres.signing_keys import SIGNING_KEYS_CHANNEL, PostgresS
 from taskflow.store.postgres.statements import Statements, StoreContext
 from taskflow.store.postgres.submission import PostgresSubmission
 from taskflow.store.postgres.task_actions import PostgresTaskActions
+from taskflow.store.postgres.topics import TOPICS_CHANNEL, PostgresTopics
 
 
 class PostgresStore(
@@ -78,6 +79,7 @@ class PostgresStore(
             context.statements, self, announcements, self._audit, context.masking
         )
         self.groups = self._groups
+        self.topics = PostgresTopics(context.statements, self, self._audit)
         self._promoter: Final = Promoter(context.statements, announcements)
         self._schedule_changed: Final = schedules.changed
 
@@ -154,6 +156,7 @@ class PostgresStore(
                 SCHEDULES_CHANNEL: lambda _: self._schedule_changed.notify(),
                 CREDENTIALS_CHANNEL: lambda _: self.credentials.note_change(),
                 SIGNING_KEYS_CHANNEL: lambda _: self.signing_keys.note_change(),
+                TOPICS_CHANNEL: lambda _: self.topics.note_change(),
             },
             report=self._set_listening,
         )

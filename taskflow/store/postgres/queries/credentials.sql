@@ -27,12 +27,14 @@ SELECT name FROM taskflow_credentials ORDER BY name
 SELECT name FROM taskflow_credentials WHERE kind = 'oidc' ORDER BY name LIMIT 1
 
 -- name: credentials
--- All credentials or one, without values, each with the first queues and schedules that use it.
+-- All credentials or one, without values, each with what uses it.
 SELECT c.name, c.kind, c.hosts, c.created_at, c.updated_at, c.last_used_at,
        ARRAY(SELECT q.name FROM taskflow_queues AS q WHERE q.credential = c.name
              ORDER BY q.name COLLATE "C" LIMIT %(max_users)s),
        ARRAY(SELECT s.name FROM taskflow_schedules AS s WHERE s.credential = c.name
-             ORDER BY s.name LIMIT %(max_users)s)
+             ORDER BY s.name LIMIT %(max_users)s),
+       ARRAY(SELECT e.topic || '/' || e.name FROM taskflow_endpoints AS e WHERE e.credential = c.name
+             ORDER BY e.topic, e.name LIMIT %(max_users)s)
 FROM taskflow_credentials AS c WHERE %(name)s::text IS NULL OR c.name = %(name)s
 ORDER BY c.name
 
@@ -44,6 +46,8 @@ WITH deleted AS (
             SELECT FROM taskflow_queues AS q WHERE q.credential = c.name
         ) AND NOT EXISTS (
             SELECT FROM taskflow_schedules AS s WHERE s.credential = c.name
+        ) AND NOT EXISTS (
+            SELECT FROM taskflow_endpoints AS e WHERE e.credential = c.name
         )
     )
     RETURNING c.name

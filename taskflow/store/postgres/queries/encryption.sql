@@ -139,3 +139,27 @@ WHERE id = ANY (%(keys)s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 UPDATE taskflow_groups AS g SET on_complete = e.shown::json, completion = e.completion::json
 FROM unnest(%(ids)b::uuid[], %(shown)b::text[], %(completions)b::text[]) AS e (id, shown, completion)
 WHERE g.id = e.id
+
+-- name: sealed_endpoints
+-- The template and up to two signing secrets.
+SELECT e.id, octet_length(e.template::text), ARRAY(
+    SELECT DISTINCT head FROM (
+        SELECT found[1] AS head
+        FROM regexp_matches(left(e.template::text, 100), '\{"\$encrypted":"([A-Za-z0-9+/]{8})') AS found
+        UNION ALL
+        SELECT encode(substring(one.secret FROM 1 FOR 6), 'base64')
+        FROM (VALUES (e.secret), (e.former_secret)) AS one (secret) WHERE one.secret IS NOT NULL
+    ) AS heads
+)
+FROM taskflow_endpoints AS e WHERE e.id > %(after)s::uuid ORDER BY e.id LIMIT %(limit)s
+
+-- name: hold_sealed_endpoints
+SELECT id, topic || '/' || name, template::text, secret, former_secret FROM taskflow_endpoints
+WHERE id = ANY (%(keys)s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: replace_sealed_endpoints
+UPDATE taskflow_endpoints AS t
+SET template = e.template::json, secret = e.secret, former_secret = e.former_secret
+FROM unnest(%(ids)b::uuid[], %(templates)b::text[], %(secrets)b::bytea[], %(former_secrets)b::bytea[])
+    AS e (id, template, secret, former_secret)
+WHERE t.id = e.id
