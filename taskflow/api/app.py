@@ -12,6 +12,8 @@ from taskflow.api import (
     audit,
     bulk_actions,
     credentials,
+    endpoint_actions,
+    endpoints,
     groups,
     identity_documents,
     metrics,
@@ -24,6 +26,7 @@ from taskflow.api import (
     schedules,
     task_actions,
     tasks,
+    topics,
 )
 from taskflow.api.access.api_keys import ApiKeys
 from taskflow.api.access.gate import Gate
@@ -63,6 +66,9 @@ ROUTES: Final = (
     *monitoring.ROUTES,
     *metrics.ROUTES,
     *groups.ROUTES,
+    *topics.ROUTES,
+    *endpoints.ROUTES,
+    *endpoint_actions.ROUTES,
     *schedules.ROUTES,
     *audit.ROUTES,
     *credentials.ROUTES,

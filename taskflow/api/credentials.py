@@ -142,7 +142,8 @@ async def list_credentials(services: Services) -> Response:
 async def show_credential(services: Services, name: str) -> Response:
     """Get a credential.
 
-    Returns its last use, and the queues and schedules that use it; its values are never returned.
+    Returns its last use, and the queues, schedules and endpoints that use it; its values are never
+    returned.
     """
     with store_timeout():
         return as_json(_found(await services.store.credentials.get(credential_name_of(name))))
@@ -159,8 +160,8 @@ async def show_credential(services: Services, name: str) -> Response:
 async def delete_credential(services: Services, name: str) -> Response:
     """Delete a credential.
 
-    A credential that a queue or a schedule uses is deleted only with ``force=true``. Tasks that
-    still name it fail as ``credential_missing``, and are retried while they have attempts.
+    A credential that a queue, schedule or endpoint uses is deleted only with ``force=true``. Tasks
+    that still name it fail as ``credential_missing``, and are retried while they have attempts.
     """
     await delete_as_asked(services.store, name)
     return no_content()
@@ -171,7 +172,7 @@ async def delete_as_asked(store: TaskStore, name: str) -> None:
 
     Raises:
         CredentialNotFound: There is no credential with this name.
-        CredentialInUse: A queue or a schedule uses it, and the query has no ``force=true``.
+        CredentialInUse: A queue, schedule or endpoint uses it, and the query has no ``force=true``.
         Unprocessable: The query is invalid.
     """
     query = DELETE_CREDENTIAL_QUERY.read_query(dict(request.args.lists()))

@@ -14,6 +14,8 @@ from taskflow.model.filter import TaskFilter
 from taskflow.model.groups import GroupFilter, GroupName, GroupStatus
 from taskflow.model.schedule import DEFAULT_NEXT_RUNS, MAX_NEXT_RUNS, ScheduleName
 from taskflow.model.task import MAX_TAGS, NAME_RULE, Moment, QueueName, Task
+from taskflow.model.task_status import TaskStatus
+from taskflow.model.topics import EndpointName, TopicName
 from taskflow.schema.filters import Statuses, TaskFilters, filter_of
 from taskflow.schema.reader import Reader
 
@@ -261,6 +263,63 @@ class GroupsRequest(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, cursor=cursor_of(before))
 
 
+class TopicsRequest(msgspec.Struct, frozen=True):
+    """The query of ``GET /topics``."""
+
+    limit: Annotated[
+        Limit, Meta(description="Maximum number of topics in the response.", examples=[20])
+    ] = DEFAULT_PAGE
+    cursor: Annotated[
+        Annotated[TopicName, Meta(extra=_CURSOR_RULE)] | None,
+        Meta(
+            description="The position of the page, from the `Link` header of the previous page. "
+            "Default: the beginning.",
+            examples=["orders"],
+        ),
+    ] = None
+
+
+class EndpointsRequest(msgspec.Struct, frozen=True):
+    """The query of ``GET /topics/{topic}/endpoints``."""
+
+    limit: Annotated[
+        Limit, Meta(description="Maximum number of endpoints in the response.", examples=[20])
+    ] = DEFAULT_PAGE
+    cursor: Annotated[
+        Annotated[EndpointName, Meta(extra=_CURSOR_RULE)] | None,
+        Meta(
+            description="The position of the page, from the `Link` header of the previous page. "
+            "Default: the beginning.",
+            examples=["billing"],
+        ),
+    ] = None
+
+
+class DeliveriesRequest(msgspec.Struct, frozen=True):
+    """The query of ``GET /topics/{topic}/endpoints/{name}/deliveries``."""
+
+    limit: Annotated[
+        Limit, Meta(description="Maximum number of deliveries in the response.", examples=[20])
+    ] = DEFAULT_PAGE
+    status: Annotated[
+        TaskStatus | None,
+        Meta(description="Only deliveries with this status.", examples=["FAILED"]),
+    ] = None
+    cursor: Annotated[
+        Cursor | None,
+        Meta(
+            description="The position of the page, from the `Link` header of the previous page. "
+            "Default: the newest delivery.",
+            examples=["AZq1kQ0AcACAAAAAAAAAAQ"],
+        ),
+    ] = None
+
+    @property
+    def before(self) -> uuid.UUID | None:
+        """The delivery after which the page begins."""
+        return _id_of(self.cursor)
+
+
 class NextRunsRequest(msgspec.Struct, frozen=True):
     """The query of ``GET /schedules/{name}/next``."""
 
@@ -281,7 +340,7 @@ class DeleteCredentialRequest(msgspec.Struct, frozen=True):
     force: Annotated[
         bool,
         Meta(
-            description="Whether to delete it although a queue or a schedule uses it.",
+            description="Whether to delete it although a queue, schedule or endpoint uses it.",
             examples=[True],
         ),
     ] = False
@@ -412,6 +471,9 @@ STREAM_QUERY: Final = Reader(StreamRequest)
 SHOW_QUERY: Final = Reader(ShowRequest)
 WAIT_QUERY: Final = Reader(WaitRequest)
 GROUPS_QUERY: Final = Reader(GroupsRequest)
+TOPICS_QUERY: Final = Reader(TopicsRequest)
+ENDPOINTS_QUERY: Final = Reader(EndpointsRequest)
+DELIVERIES_QUERY: Final = Reader(DeliveriesRequest)
 SCHEDULES_QUERY: Final = Reader(SchedulesRequest)
 NEXT_RUNS_QUERY: Final = Reader(NextRunsRequest)
 DELETE_CREDENTIAL_QUERY: Final = Reader(DeleteCredentialRequest)

@@ -74,6 +74,22 @@ class Audited:
             time.sleep(0.02)
         return group_id
 
+    def endpoint(self, topic: str) -> str:
+        """An endpoint of a new topic: their names."""
+        self.done("PUT", f"/topics/{topic}", {})
+        url = f"http://127.0.0.1:9/?token={SECRET}"
+        self.done("PUT", f"/topics/{topic}/endpoints/a", {"url": url, "max_attempts": 1})
+        return f"{topic}/a"
+
+    def failing_endpoint(self, topic: str) -> str:
+        """An endpoint with a delivery that FAILED."""
+        target = self.endpoint(topic)
+        event = self.done("POST", f"/topics/{topic}/events", {"type": "x", "data": SECRET})
+        [task_id] = event["tasks"]
+        while self.done("GET", f"/tasks/{task_id}?wait=20")["status"] != "FAILED":
+            pass
+        return target
+
     def entries(self, query: str = "limit=1000") -> list[dict[str, Any]]:
         """The oldest first."""
         found: list[dict[str, Any]] = self.done("GET", f"/audit?{query}", role="admin")
@@ -139,6 +155,32 @@ REQUESTS = {
     "POST /groups/{id}/close": (lambda a: a.group(open=True), None, Action.GROUP_CLOSE),
     "POST /groups/{id}/cancel": (lambda a: a.group(open=True), None, Action.GROUP_CANCEL),
     "POST /groups/{id}/retry": (lambda a: a.failed_group(), None, Action.GROUP_RETRY),
+    "PUT /topics/{name}": (lambda _: "new", {"queue": "hooks"}, Action.TOPIC_PUT),
+    "DELETE /topics/{name}": (
+        lambda a: a.endpoint("deleted").partition("/")[0],
+        None,
+        Action.TOPIC_DELETE,
+    ),
+    "PUT /topics/{topic}/endpoints/{name}": (
+        lambda a: a.endpoint("changed"),
+        {"url": f"http://127.0.0.1:9/?token={SECRET}", "headers": {"X-Api-Key": SECRET}},
+        Action.ENDPOINT_PUT,
+    ),
+    "DELETE /topics/{topic}/endpoints/{name}": (
+        lambda a: a.endpoint("without"),
+        None,
+        Action.ENDPOINT_DELETE,
+    ),
+    "POST /topics/{topic}/endpoints/{name}/rotate": (
+        lambda a: a.endpoint("rotated"),
+        {},
+        Action.ENDPOINT_ROTATE,
+    ),
+    "POST /topics/{topic}/endpoints/{name}/recover": (
+        lambda a: a.failing_endpoint("recovered"),
+        {"since": "2026-01-01T00:00:00Z"},
+        Action.ENDPOINT_RECOVER,
+    ),
     "PUT /queues/{name}": (lambda _: "put", {"max_concurrency": 5}, Action.QUEUE_CHANGE),
     "PATCH /queues/{name}": (lambda _: "patched", {"rate": 5}, Action.QUEUE_CHANGE),
     "POST /queues/{name}/pause": (lambda _: "paused", None, Action.QUEUE_PAUSE),
@@ -180,8 +222,12 @@ REQUESTS = {
     ),
 }
 WRITES = [f"{route.method} {route.path}" for route in ROUTES if route.method != "GET"]
-# Submissions are not recorded: each has its task, or its group.
-AUDITED = [one for one in WRITES if one not in ("POST /tasks", "POST /groups")]
+# Submissions are not recorded: each has its task, its group, or its event.
+SUBMISSIONS = {
+    *("POST /tasks", "POST /groups", "POST /topics/{name}/events"),
+    "POST /topics/{topic}/endpoints/{name}/test",
+}
+AUDITED = [one for one in WRITES if one not in SUBMISSIONS]
 
 
 @pytest.mark.parametrize("operation", AUDITED)
@@ -191,7 +237,9 @@ def test_every_route_that_changes_something(audited, operation):
     target = prepare(audited)
     audited.news()
     method, path = operation.split()
-    audited.done(method, path.format(id=target, name=target), body, role="admin")
+    topic, _, name = target.rpartition("/")
+    place = path.format(id=target, topic=topic, name=name)
+    audited.done(method, place, body, role="admin")
     [entry] = audited.news()
     assert (entry["action"], entry["actor"], entry["session"]) == (action, "adminr", None)
     assert entry["target_kind"] == action.target_kind
@@ -241,6 +289,18 @@ PAGES = {
     "/ui/groups/<group_id>/close": lambda a: a.group(open=True),
     "/ui/groups/<group_id>/cancel": lambda a: a.group(open=True),
     "/ui/groups/<group_id>/retry": lambda a: a.failed_group(),
+    "/ui/topics/<topic>/endpoints/<name>/recover": lambda a: (
+        a.failing_endpoint("page-recovered"),
+        "page-recovered/endpoints/a",
+    )[1],
+    "/ui/topics/<topic>/endpoints/<name>/enable": lambda a: (
+        a.endpoint("page-enabled"),
+        "page-enabled/endpoints/a",
+    )[1],
+    "/ui/topics/<topic>/endpoints/<name>/disable": lambda a: (
+        a.endpoint("page-disabled"),
+        "page-disabled/endpoints/a",
+    )[1],
     "/ui/many/<string:name>": lambda a: (a.new_task(), "cancel")[1],
     "/ui/queues/<string:name>/pause": lambda _: "page-paused",
     "/ui/queues/<string:name>/resume": lambda a: (
@@ -252,6 +312,7 @@ PAGES = {
 # These are tested below or in test_credentials.py, or submit tasks; "/" answers no POST.
 OTHER_PAGES = {
     *("/ui/submit", "/ui/sign-in", "/ui/sign-out", "/"),
+    "/ui/topics/<topic>/endpoints/<name>/test",
     *("/ui/credentials", "/ui/credentials/<name>/delete"),
 }
 
@@ -278,7 +339,7 @@ def test_every_page_that_changes_something(audited, rule):
     session = session_of(audited.server, "write")
     target = PAGES[rule](audited)
     audited.news()
-    path = rule.partition("<")[0] + target + rule.partition(">")[2]
+    path = rule.partition("<")[0] + target + rule.rpartition(">")[2]
     assert audited.server.ask("POST", path, b"", session).status in (200, 303)
     [entry] = audited.news()
     assert entry["actor"] == "writer"

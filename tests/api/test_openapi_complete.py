@@ -86,6 +86,8 @@ class World(NamedTuple):
         if path.startswith("/groups/{id}"):
             group = self.ask("post", "/groups", {"name": name}).json
             return path.replace("{id}", group["id"])
+        if path.startswith("/topics/{topic}"):
+            return self.endpoint_place(method, path)
         if "{id}" in path:
             return path.replace("{id}", self.task(STANDING.get(name, "COMPLETED")))
         if "{name}" not in path:
@@ -95,6 +97,15 @@ class World(NamedTuple):
         named = whole.replace("{name}", reported["example"])
         assert self.ask("put", named, first_body("put", whole)).status in (200, 201)
         return path.replace("{name}", reported["example"])
+
+    def endpoint_place(self, method: str, path: str) -> str:
+        """The path of an operation on an endpoint of a new topic."""
+        topic = uuid.uuid4().hex
+        assert self.ask("put", f"/topics/{topic}", {}).status == 201
+        place = f"/topics/{topic}/endpoints/a"
+        if (method, path) != ("put", "/topics/{topic}/endpoints/{name}"):
+            assert self.ask("put", place, {"url": URL}).status == 201
+        return path.replace("{topic}", topic).replace("{name}", "a")
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from taskflow.api.access.scoped_store import (
     ScopedQueues,
     ScopedSchedules,
     ScopedStore,
+    ScopedTopics,
 )
 from taskflow.api.app import ROUTES
 from taskflow.service import MEMORY_URL
@@ -29,6 +30,7 @@ from taskflow.store.base.listing import MonitoringStore
 from taskflow.store.base.queues import QueueStore
 from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.store import TaskStore
+from taskflow.store.base.topics import TopicStore
 from tests.api.client import check_problem
 from tests.api.conftest import open_database
 from tests.api.live import LiveServer
@@ -129,6 +131,15 @@ def hidden_group(shop) -> str:
     return answer.json["id"]
 
 
+@pytest.fixture(scope="module")
+def hidden_topic(shop) -> str:
+    """The name of a topic of ``shop``, with the endpoint ``a``."""
+    assert shop.ask("PUT", "/topics/a-shop", {"queue": "shop"}).status == 201
+    endpoint = {"url": f"https://{HIDDEN}.example/"}
+    assert shop.ask("PUT", "/topics/a-shop/endpoints/a", endpoint).status == 201
+    return "a-shop"
+
+
 # What a client with a scope asks, by the name of the route. A path with {id} or {name} is asked
 # with what exists in another queue, and with what does not exist: the answers must not differ.
 ABSENT = {
@@ -150,6 +161,21 @@ ABSENT = {
     "closeGroup": ("POST", "/groups/{group}/close", None),
     "cancelGroup": ("POST", "/groups/{group}/cancel", None),
     "retryGroup": ("POST", "/groups/{group}/retry", None),
+    "showTopic": ("GET", "/topics/{topic}", None),
+    "deleteTopic": ("DELETE", "/topics/{topic}", None),
+    "publishEvent": ("POST", "/topics/{topic}/events", {"type": "x", "data": 1}),
+    "listEndpoints": ("GET", "/topics/{topic}/endpoints", None),
+    "putEndpoint": ("PUT", "/topics/{topic}/endpoints/a", {"url": "http://a.example/"}),
+    "showEndpoint": ("GET", "/topics/{topic}/endpoints/a", None),
+    "deleteEndpoint": ("DELETE", "/topics/{topic}/endpoints/a", None),
+    "listDeliveries": ("GET", "/topics/{topic}/endpoints/a/deliveries", None),
+    "testEndpoint": ("POST", "/topics/{topic}/endpoints/a/test", None),
+    "rotateEndpoint": ("POST", "/topics/{topic}/endpoints/a/rotate", {}),
+    "recoverEndpoint": (
+        "POST",
+        "/topics/{topic}/endpoints/a/recover",
+        {"since": "2026-01-01T00:00:00Z"},
+    ),
     "showSchedule": ("GET", "/schedules/{schedule}", None),
     "showNextRuns": ("GET", "/schedules/{schedule}/next?count=2", None),
     "patchSchedule": ("PATCH", "/schedules/{schedule}", {"task": {"queue": "mail"}}),
@@ -169,11 +195,12 @@ LISTED = {
     "showHistory": ("/stats/history", "/stats/history?queue=shop"),
     "listQueues": ("/queues",),
     "listGroups": ("/groups", "/groups?queue=shop", "/groups?limit=1&status=OPEN"),
+    "listTopics": ("/topics", "/topics?limit=1"),
     "listSchedules": ("/schedules", "/schedules?limit=1", "/schedules?cursor=b"),
 }
 BULK = {"cancelTasks", "retryTasks", "deleteTasks"}
-# Tested on their own below, or in test_groups.py.
-OTHERS = {"addTask", "addGroup", "putSchedule", "watchTasks"}
+# Tested on their own below, or in test_groups.py and test_topics.py.
+OTHERS = {"addTask", "addGroup", "putTopic", "putSchedule", "watchTasks"}
 WHOLE = {"listNodes": "/nodes", "listHosts": "/hosts", "showMetrics": "/metrics"}
 # For admins alone: test_credentials.py, test_audit.py.
 ADMINS = {
@@ -208,6 +235,13 @@ PAGES = {
     "/ui/groups/<group_id>/close": "POST",
     "/ui/groups/<group_id>/cancel": "POST",
     "/ui/groups/<group_id>/retry": "POST",
+    "/ui/topics": "GET",
+    "/ui/topics/<topic>": "GET",
+    "/ui/topics/<topic>/endpoints/<name>": "GET",
+    "/ui/topics/<topic>/endpoints/<name>/test": "POST",
+    "/ui/topics/<topic>/endpoints/<name>/recover": "POST",
+    "/ui/topics/<topic>/endpoints/<name>/enable": "POST",
+    "/ui/topics/<topic>/endpoints/<name>/disable": "POST",
     "/ui/schedules/<string:name>": "GET",
     "/ui/schedules/<string:name>/run": "POST",
     "/ui/submit": "submit",
@@ -248,6 +282,7 @@ def test_every_page_is_classified(shared):
         (ScopedQueues, QueueStore),
         (ScopedSchedules, ScheduleStore),
         (ScopedGroups, GroupStore),
+        (ScopedTopics, TopicStore),
         (ScopedMonitoring, MonitoringStore),
     ],
 )
@@ -259,16 +294,29 @@ def test_the_store_has_no_other_verbs(scoped, whole):
 
 
 @pytest.mark.parametrize("name", ABSENT)
-def test_what_is_elsewhere_does_not_exist(mail, shop, hidden, hidden_group, name):
+def test_what_is_elsewhere_does_not_exist(mail, shop, hidden, hidden_group, hidden_topic, name):
     """The answer is that for something that does not exist, and nothing changes."""
     method, path, document = ABSENT[name]
     headers = PATCH if method == "PATCH" else {}
     places = (f"/tasks/{hidden}", f"/groups/{hidden_group}", "/queues/shop", "/schedules")
+    places += (f"/topics/{hidden_topic}", f"/topics/{hidden_topic}/endpoints/a")
     before = [shop.get(one) for one in places]
     answers = []
     for values in (
-        {"id": hidden, "queue": "shop", "schedule": "a-shop", "group": hidden_group},
-        {"id": UNKNOWN, "queue": "unknown", "schedule": "unknown", "group": UNKNOWN},
+        {
+            "id": hidden,
+            "queue": "shop",
+            "schedule": "a-shop",
+            "group": hidden_group,
+            "topic": hidden_topic,
+        },
+        {
+            "id": UNKNOWN,
+            "queue": "unknown",
+            "schedule": "unknown",
+            "group": UNKNOWN,
+            "topic": "unknown",
+        },
     ):
         answer = mail.ask(method, path.format(**values), document, **headers)
         text = answer.body.decode()
@@ -484,10 +532,10 @@ def test_events(mail, shop, boss):
 
 
 @pytest.mark.parametrize("rule", [rule for rule, kind in PAGES.items() if kind != "public"])
-def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, rule):
+def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, hidden_topic, rule):
     """They show nothing of other queues, and change nothing there."""
     names = {"<string:name>": "a-shop" if "schedules" in rule else "shop", "<task_id>": hidden}
-    names["<group_id>"] = hidden_group
+    names |= {"<group_id>": hidden_group, "<topic>": hidden_topic, "<name>": "a"}
     if PAGES[rule] == "many":
         names["<string:name>"] = "cancel"
     path = rule

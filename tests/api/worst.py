@@ -245,7 +245,8 @@ def reported_body(method: str, path: str) -> dict | None:
 
 def target_of(path: str) -> str:
     """A path with something in its places."""
-    return path.replace("{id}", ID).replace("{task_id}", ID).replace("{name}", "worst")
+    names = path.replace("{name}", "worst").replace("{topic}", "worst")
+    return names.replace("{id}", ID).replace("{task_id}", ID)
 
 
 def places(schema: dict, depth: int = 0) -> Iterator[tuple[tuple[str, ...], dict]]:

@@ -43,6 +43,7 @@ TAGS: Final = [
     {"name": "events", "description": "Watch tasks while they run."},
     {"name": "queues", "description": "Limit and pause outgoing requests."},
     {"name": "groups", "description": "Submit tasks that belong together."},
+    {"name": "topics", "description": "Send events to endpoints that subscribe to them."},
     {"name": "schedules", "description": "Submit tasks at fixed times."},
     {"name": "credentials", "description": "What targets need to accept requests."},
     {"name": "identity", "description": "How targets verify the ID tokens of this service."},

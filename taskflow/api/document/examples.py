@@ -9,9 +9,11 @@ from typing import Final
 import msgspec
 
 from taskflow.model.audit import Action, AuditEntry, TargetKind
+from taskflow.model.delivery import Delivery
 from taskflow.model.event import TaskEvent
 from taskflow.model.groups import FailedMember, Group, GroupCounts, GroupStatus
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
+from taskflow.model.options import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
 from taskflow.model.order_keys import OnFailure
 from taskflow.model.outcome import ErrorType, KeptResponse, Response
 from taskflow.model.queue_limits import Hold, HoldReason, HostLimits, Rate
@@ -19,9 +21,12 @@ from taskflow.model.queues import Line, Queue, TaskStatistics, queue_of, total_o
 from taskflow.model.schedule import Missed, NextRuns, Schedule
 from taskflow.model.sealed_credential import CredentialSummary, CredentialUsers
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, AttemptStatus, Task, TaskStatus
+from taskflow.model.topic_events import PublishedEvent
+from taskflow.model.topics import Endpoint, Topic
 
 TASK_ID: Final = uuid.UUID("01a20c58-b6fd-77bf-9328-1ccde011d8da")
 GROUP_ID: Final = uuid.UUID("01a20c58-b6fd-77bf-9328-1ccde011d8db")
+ENDPOINT_ID: Final = uuid.UUID("01a20c58-b6fd-77bf-9328-1ccde011d8dc")
 CALLBACK_ID: Final = uuid.UUID("01a20c58-b704-7d1c-8a0e-5d1f6c3b9e42")
 URL: Final = "https://example.com/"
 _CREATED: Final = dt.datetime(2026, 11, 24, 6, 57, 50, 332789, tzinfo=dt.UTC)
@@ -70,6 +75,17 @@ COMPLETED: Final = msgspec.structs.replace(
     finished_at=_FINISHED,
     attempt=1,
 )
+DELIVERED: Final = msgspec.structs.replace(
+    COMPLETED,
+    payload=msgspec.Raw(
+        b'{"url":"https://example.com/webhooks","method":"POST","follow_redirects":false,'
+        b'"body":{"type":"invoice.paid","timestamp":"2026-11-24T06:57:50Z",'
+        b'"data":{"invoice":4711}}}'
+    ),
+    queue="webhooks",
+    max_attempts=WEBHOOK_ATTEMPTS,
+    delivery=Delivery("orders", "billing", ENDPOINT_ID, CALLBACK_ID, "invoice.paid"),
+)
 CALLBACK_PARENT: Final = msgspec.structs.replace(
     COMPLETED, callback_url="https://shop.example/done", callback_id=CALLBACK_ID
 )
@@ -90,6 +106,28 @@ SCHEDULE: Final = Schedule(
     created_at=_CREATED,
     updated_at=_CREATED,
     next_run_at=dt.datetime(2026, 11, 25, 5, 30, tzinfo=dt.UTC),
+)
+TOPIC: Final = Topic(
+    name="orders", queue="webhooks", endpoints=2, created_at=_CREATED, updated_at=_CREATED
+)
+ENDPOINT: Final = Endpoint(
+    topic=TOPIC.name,
+    name="billing",
+    id=ENDPOINT_ID,
+    url="https://example.com/webhooks",
+    event_types=("invoice.*", "customer.created"),
+    headers={"X-Tenant": "42"},
+    backoff=WEBHOOK_SECONDS,
+    max_attempts=WEBHOOK_ATTEMPTS,
+    created_at=_CREATED,
+    updated_at=_CREATED,
+)
+PUBLISHED: Final = PublishedEvent(
+    id=CALLBACK_ID,
+    topic=TOPIC.name,
+    type="invoice.paid",
+    created_at=_CREATED,
+    tasks=(TASK_ID,),
 )
 GROUP: Final = Group(
     id=GROUP_ID,

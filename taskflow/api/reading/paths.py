@@ -8,10 +8,12 @@ from typing import Final
 
 from taskflow.model.errors import (
     CredentialNotFound,
+    EndpointNotFound,
     GroupNotFound,
     QueueNotFound,
     ScheduleNotFound,
     TaskNotFound,
+    TopicNotFound,
     Unprocessable,
 )
 from taskflow.model.task import NAME_RULE, is_name
@@ -49,6 +51,50 @@ def queue_name_of(text: str) -> str:
     """
     if not is_name(text):
         raise QueueNotFound(f"a queue's name is {NAME_RULE}")
+    return text
+
+
+def new_topic_name_of(text: str) -> str:
+    """Read the name of a topic that may be new.
+
+    Raises:
+        Unprocessable: It is not a name.
+    """
+    if not is_name(text):
+        raise Unprocessable(f"the name of a topic must be {NAME_RULE}")
+    return text
+
+
+def topic_name_of(text: str) -> str:
+    """Read the name of a topic that exists.
+
+    Raises:
+        TopicNotFound: It is not a name, so no topic has it.
+    """
+    if not is_name(text):
+        raise TopicNotFound(f"there is no topic with this name; a name is {NAME_RULE}")
+    return text
+
+
+def new_endpoint_name_of(text: str) -> str:
+    """Read the name of an endpoint that may be new.
+
+    Raises:
+        Unprocessable: It is not a name.
+    """
+    if not is_name(text):
+        raise Unprocessable(f"the name of an endpoint must be {NAME_RULE}")
+    return text
+
+
+def endpoint_name_of(text: str) -> str:
+    """Read the name of an endpoint that exists.
+
+    Raises:
+        EndpointNotFound: It is not a name, so no endpoint has it.
+    """
+    if not is_name(text):
+        raise EndpointNotFound(f"there is no endpoint with this name; a name is {NAME_RULE}")
     return text
 
 
