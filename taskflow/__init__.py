@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     from taskflow.model.schedule import Missed, NextRuns, Overlap, Schedule
     from taskflow.model.sealed_credential import CredentialSummary
     from taskflow.model.task import AttemptRecord, TaskStatus
+    from taskflow.model.topic_events import PublishedEvent
+    from taskflow.model.topics import Endpoint, Topic
     from taskflow.model.uniqueness import Debounce, Unique
 
 __all__ = [
@@ -78,6 +80,7 @@ __all__ = [
     "CredentialSummary",
     "Debounce",
     "Download",
+    "Endpoint",
     "ErrorType",
     "EventsMissed",
     "FieldError",
@@ -97,6 +100,7 @@ __all__ = [
     "Options",
     "Overlap",
     "Problem",
+    "PublishedEvent",
     "Queue",
     "Rate",
     "Rejected",
@@ -114,6 +118,7 @@ __all__ = [
     "TaskStatus",
     "TooLarge",
     "TooManyRequests",
+    "Topic",
     "Unauthorized",
     "Unavailable",
     "UnexpectedResponse",
@@ -136,6 +141,7 @@ _HOMES: Final = {
     "Debounce": "model.uniqueness",
     "Download": "client.task",
     "ErrorType": "model.outcome",
+    "Endpoint": "model.topics",
     "FieldError": "model.errors",
     "Group": "model.groups",
     "GroupStatus": "model.groups",
@@ -147,6 +153,7 @@ _HOMES: Final = {
     "Overlap": "model.schedule",
     "BulkResult": "client.task",
     "Options": "client.options",
+    "PublishedEvent": "model.topic_events",
     "Queue": "model.queues",
     "Rate": "model.queue_limits",
     "Result": "client.task",
@@ -158,6 +165,7 @@ _HOMES: Final = {
     "Task": "client.task",
     "TaskEvent": "model.event",
     "TaskStatus": "model.task",
+    "Topic": "model.topics",
     "Unique": "model.uniqueness",
     "enqueue": "enqueuing",
     "enqueue_many": "enqueuing",

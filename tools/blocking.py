@@ -15,6 +15,7 @@ MODULES = (
     "task_actions.py",
     "queues.py",
     "groups.py",
+    "topics.py",
     "schedules.py",
     "credentials.py",
     "client.py",

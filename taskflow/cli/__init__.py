@@ -32,9 +32,10 @@ Start with `taskflow serve`, and in another terminal:
   taskflow list --status FAILED --since 1h
   taskflow stats --watch
 
-Commands on tasks, groups, queues, schedules and credentials call the service at TASKFLOW_URL
-(default: http://127.0.0.1:8080) with the API key in TASKFLOW_API_KEY. Settings are read from the
-environment and from .env in the working directory. Every command has --help with examples.
+Commands on tasks, groups, topics, queues, schedules and credentials call the service at
+TASKFLOW_URL (default: http://127.0.0.1:8080), and send it the key in TASKFLOW_API_KEY. Settings are
+read from the environment and from .env in the working directory. Every command has --help with
+examples.
 """
 
 _STATUSES: Final = """
@@ -44,7 +45,7 @@ Exit status:
   1    something failed or was rejected: a task, a line, a check
   2    an argument or a setting is invalid
   3    the service or its database does not answer
-  4    the task, group, queue, schedule or credential does not exist
+  4    the task, group, topic, queue, schedule or credential does not exist
   5    the API key is missing, unknown or lacks the role
   130  interrupted by Ctrl+C
 """
@@ -75,6 +76,13 @@ main = Sections(
         "Operate": {
             "groups": Entry(f"{_REMOTE}.groups", "Create, show, close, cancel and retry groups."),
             "queues": Entry(f"{_REMOTE}.queues", "Show, limit, pause and purge queues."),
+            "topics": Entry(
+                f"{_REMOTE}.topics", "Create, show and delete topics, and publish events."
+            ),
+            "endpoints": Entry(
+                f"{_REMOTE}.endpoints",
+                "Create, show, test, recover and delete the endpoints of a topic.",
+            ),
             "schedules": Entry(f"{_REMOTE}.schedules", "Create, show, run and delete schedules."),
             "credentials": Entry(f"{_REMOTE}.credentials", "Create, show and delete credentials."),
             "stats": Entry(f"{_REMOTE}.monitoring", "Count tasks by queue and status."),

@@ -312,6 +312,41 @@ def of_schedule(
 
 
 @checked_arguments()
+def of_topic(
+    method: str,
+    names: tuple[str, ...],
+    what: str = "",
+    body: bytes | None = None,
+    *,
+    query: Sequence[tuple[str, str]] = (),
+    is_repeatable: bool = True,
+) -> Call:
+    """Return a request for a topic, or for an endpoint of it.
+
+    Args:
+        method: The method.
+        names: The name of the topic, and that of the endpoint.
+        what: The rest of the path.
+        body: The body.
+        query: The query.
+        is_repeatable: Whether it may be sent twice.
+    """
+    path = f"/topics/{'/endpoints/'.join(map(_segment, names))}{what}"
+    return Call(method, path, query=[*query], headers=_JSON, body=body, is_repeatable=is_repeatable)
+
+
+@checked_arguments()
+def new_event(topic: str, body: bytes, key: str | None) -> Call:
+    """Return a request for an event; it has an idempotency key, so it can be repeated.
+
+    Raises:
+        InvalidArgument: The key cannot be sent.
+    """
+    path = f"/topics/{_segment(topic)}/events"
+    return msgspec.structs.replace(submission(body, key), path=path)
+
+
+@checked_arguments()
 def of_next_runs(name: str, count: int) -> Call:
     """Return a request for the next runs of a schedule."""
     return Call("GET", f"/schedules/{_segment(name)}/next", query=[("count", str(count))])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Self, TypedDict, Unpack
+from typing import Any, Final, Literal, Self, TypedDict, Unpack
 
 import msgspec
 from msgspec import UNSET
@@ -35,7 +35,7 @@ class Options(TypedDict, total=False):
     delay_seconds: float | None
     expires_at: dt.datetime | None
     max_attempts: int | None
-    backoff: Backoff | Sequence[float] | None
+    backoff: Backoff | Sequence[float] | Literal["webhook"] | None
     retry_on: Sequence[int | str] | None
     success_on: Sequence[int | str] | None
     sign: bool | None

@@ -119,6 +119,5 @@ class Service(msgspec.Struct, frozen=True):
 def shown(task: kept.Task) -> Task:
     """Return a stored task as the client returns it."""
     fields = msgspec.structs.asdict(task)
-    if task.existing is UNSET:
-        del fields["existing"]
+    fields = {name: value for name, value in fields.items() if value is not UNSET}
     return msgspec.convert(fields, Task, from_attributes=True)

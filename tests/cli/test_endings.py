@@ -45,6 +45,20 @@ REMOTE = [
     ("groups", "close", ID),
     ("groups", "cancel", ID, "--yes"),
     ("groups", "retry", ID),
+    ("topics",),
+    ("topics", "list"),
+    ("topics", "show", "x"),
+    ("topics", "put", "x"),
+    ("topics", "delete", "x", "--yes"),
+    ("topics", "publish", "x", "y"),
+    ("endpoints", "list", "x"),
+    ("endpoints", "show", "x", "y"),
+    ("endpoints", "put", "x", "y", "http://127.0.0.1:9/"),
+    ("endpoints", "delete", "x", "y"),
+    ("endpoints", "deliveries", "x", "y"),
+    ("endpoints", "test", "x", "y"),
+    ("endpoints", "rotate", "x", "y"),
+    ("endpoints", "recover", "x", "y", "--since", "1h"),
     ("schedules",),
     ("schedules", "list"),
     ("schedules", "show", "x"),
@@ -64,7 +78,7 @@ REMOTE = [
     ("hosts",),
     ("bench", "-n", "1"),
 ]
-WITHOUT_TIMEOUT = {("queues",), ("groups",), ("schedules",), ("credentials",)}
+WITHOUT_TIMEOUT = {("queues",), ("groups",), ("topics",), ("schedules",), ("credentials",)}
 
 
 def names(command) -> str:

@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from taskflow.model.signature import new_secret
 from taskflow.model.zones import zone_database
 from taskflow.version import __version__
 from tests.api.live import LiveServer
@@ -49,6 +50,42 @@ class TestGroups:
         assert cli_of_each.run(*create, "--on-complete", "x:").code == 2
         assert cli_of_each.run("groups", "create", "--on-complete-file", "none").code == 2
         assert cli_of_each.run("groups", "show", "x").code == 2
+
+
+class TestTopics:
+    def test_a_topic(self, cli_of_each, tmp_path):
+        """Its endpoints get its events; what failed is found, and sent again."""
+        cli_of_each.ok("topics", "put", "orders", "--queue", "hooks")
+        assert ["orders", "hooks", "0"] in [
+            row[:3] for row in cli_of_each.ok("topics", "list").rows
+        ]
+        secret = tmp_path / "secret"
+        secret.write_text(new_secret())
+        put = ("endpoints", "put", "orders", "billing", "http://127.0.0.1:9/")
+        more = ("--type", "invoice.*", "-H", "X-Tenant: 42", "--max-attempts", "1")
+        shown = cli_of_each.ok(*put, *more, "--secret-file", secret).out
+        for line in ("signing +own", "event types +invoice[.][*]", "header +X-Tenant: 42"):
+            assert re.search(f"^{line}$", shown, re.MULTILINE)
+        publish = ("topics", "publish", "orders", "invoice.paid", '{"n": 1}')
+        [event] = cli_of_each.ok(*publish, "--json").documents
+        assert cli_of_each.ok("topics", "publish", "orders", "other").out.split()[1] == "0"
+        [task] = event["tasks"]
+        deliveries = ("endpoints", "deliveries", "orders", "billing")
+        while not (rows := cli_of_each.ok(*deliveries, "--status", "FAILED").rows):
+            pass
+        assert rows[0][:3] == [task, "FAILED", "invoice.paid"]
+        recover = ("endpoints", "recover", "orders", "billing", "--since", "1h")
+        assert cli_of_each.ok(*recover).out.startswith("1 ")
+        assert len(cli_of_each.ok("endpoints", "test", "orders", "billing").out.split()) == 1
+        assert cli_of_each.ok("endpoints", "rotate", "orders", "billing").out.startswith("whsec_")
+        assert cli_of_each.ok(*put, "--disabled").code == 0
+        assert cli_of_each.ok("endpoints", "list", "orders").rows[0][:2] == ["billing", "no"]
+        assert cli_of_each.run("endpoints", "test", "orders", "billing").code == 1
+        cli_of_each.ok("endpoints", "delete", "orders", "billing")
+        assert cli_of_each.run("endpoints", "show", "orders", "billing").code == 4
+        assert cli_of_each.run("topics", "delete", "orders").code == 2
+        cli_of_each.ok("topics", "delete", "orders", "--yes")
+        assert cli_of_each.run("topics", "publish", "orders", "x", "{").code == 2
 
 
 class TestQueues:

@@ -117,7 +117,9 @@ def _fields_of(path: str) -> dict[str, msgspec.Raw]:
 @credentials_command.command("delete")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option(
-    "--force", is_flag=True, help="Delete credentials even if a queue or a schedule uses them."
+    "--force",
+    is_flag=True,
+    help="Delete credentials even if a queue, schedule or endpoint uses them.",
 )
 @service_options
 def _delete(*, names: tuple[str, ...], force: bool, service: RemoteService) -> None:

@@ -20,6 +20,7 @@ from taskflow.client.blocking.queues import Monitoring, Queues
 from taskflow.client.blocking.schedules import Schedules
 from taskflow.client.blocking.streams import EventStream, LineStream, SubmittedStream, TaskStream
 from taskflow.client.blocking.task_actions import ByHand
+from taskflow.client.blocking.topics import Topics
 from taskflow.client.blocking.transport import Transport
 from taskflow.client.connecting import address_of, route_to
 from taskflow.client.errors import NotFinished, Unreachable
@@ -54,6 +55,7 @@ class BlockingClient(ByHand, Monitoring):
     Attributes:
         queues: The queues of the service: their state and their settings.
         groups: The groups of tasks.
+        topics: The topics, and the endpoints that their events are sent to.
         schedules: The schedules of the service.
         credentials: The credentials of the service, without their values.
 
@@ -77,6 +79,7 @@ class BlockingClient(ByHand, Monitoring):
         self._transport = Transport(http, timeout_seconds=tried, via=route.via)
         self.queues: Final = Queues(self._transport)
         self.groups: Final = Groups(self._transport)
+        self.topics: Final = Topics(self._transport)
         self.schedules: Final = Schedules(self._transport)
         self.credentials: Final = Credentials(self._transport)
 

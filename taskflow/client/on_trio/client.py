@@ -20,6 +20,7 @@ from taskflow.client.on_trio.queues import Monitoring, Queues
 from taskflow.client.on_trio.schedules import Schedules
 from taskflow.client.on_trio.streams import EventStream, LineStream, SubmittedStream, TaskStream
 from taskflow.client.on_trio.task_actions import ByHand
+from taskflow.client.on_trio.topics import Topics
 from taskflow.client.on_trio.transport import Transport
 from taskflow.client.options import Filters, Options, document_of, document_of_item
 from taskflow.client.task import Download, Task
@@ -52,6 +53,7 @@ class Client(ByHand, Monitoring):
     Attributes:
         queues: The queues of the service: their state and their settings.
         groups: The groups of tasks.
+        topics: The topics, and the endpoints that their events are sent to.
         schedules: The schedules of the service.
         credentials: The credentials of the service, without their values.
 
@@ -75,6 +77,7 @@ class Client(ByHand, Monitoring):
         self._transport = Transport(http, timeout_seconds=tried, via=route.via)
         self.queues: Final = Queues(self._transport)
         self.groups: Final = Groups(self._transport)
+        self.topics: Final = Topics(self._transport)
         self.schedules: Final = Schedules(self._transport)
         self.credentials: Final = Credentials(self._transport)
 

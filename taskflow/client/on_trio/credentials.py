@@ -49,10 +49,10 @@ class Credentials:
 
         Args:
             name: The name of the credential.
-            force: Whether to delete it although a queue or a schedule uses it.
+            force: Whether to delete it although a queue, schedule or endpoint uses it.
 
         Raises:
             NotFound: There is no credential with this name.
-            Conflict: A queue or a schedule uses it.
+            Conflict: A queue, schedule or endpoint uses it.
         """
         await self._transport.ask(calls.of_credential("DELETE", name, is_forced=force))

@@ -30,6 +30,7 @@ from taskflow.model.audit import AuditEntry
 from taskflow.model.event import TaskEvent
 from taskflow.model.groups import Group
 from taskflow.model.schedule import Schedule
+from taskflow.model.topics import Endpoint, Topic
 
 T = TypeVar("T")
 
@@ -108,6 +109,20 @@ class GroupStream(PageStream[Group]):
 
     def __init__(self, transport: Transport, call: Call) -> None:
         super().__init__(transport, call, Group)
+
+
+class TopicStream(PageStream[Topic]):
+    """Topics by name, page by page."""
+
+    def __init__(self, transport: Transport, call: Call) -> None:
+        super().__init__(transport, call, Topic)
+
+
+class EndpointStream(PageStream[Endpoint]):
+    """Endpoints by name, page by page."""
+
+    def __init__(self, transport: Transport, call: Call) -> None:
+        super().__init__(transport, call, Endpoint)
 
 
 class AuditStream(PageStream[AuditEntry]):
