@@ -459,6 +459,40 @@ def test_cancel_and_delete_need_confirmation(memory_server):
     assert (canceled.asked, canceled.direct) == ({f"{path}/delete"}, {f"{path}/retry"})
 
 
+def test_topics(memory_server):
+    """The list, a topic with its endpoints, and an endpoint with its deliveries and actions."""
+    memory_server.ask("PUT", "/topics/orders", b"{}")
+    endpoint = {"url": "http://127.0.0.1:9/?token=secret", "max_attempts": 1}
+    path = "/topics/orders/endpoints/billing"
+    memory_server.ask("PUT", path, json.dumps(endpoint).encode())
+    event = json.dumps({"type": "invoice.paid", "data": 1}).encode()
+    [task_id] = memory_server.ask("POST", "/topics/orders/events", event).json["tasks"]
+    while memory_server.ask("GET", f"/tasks/{task_id}").json["status"] != "FAILED":
+        pass
+    assert b'<a href="/ui/topics/orders">orders</a>' in memory_server.ask("GET", "/ui/topics").body
+    topic = memory_server.ask("GET", "/ui/topics/orders").body
+    page = f"/ui{path}"
+    assert f'<a href="{page}">billing</a>'.encode() in topic
+    assert b"failing since" in topic
+    shown = memory_server.ask("GET", page).body
+    for text in (b"token=***", f'<a href="/ui/tasks/{task_id}">invoice.paid</a>'.encode()):
+        assert text in shown
+    assert b"secret" not in shown.replace(b"the secrets of the service", b"")
+    assert f'<a href="{page}">'.encode() in memory_server.ask("GET", f"/ui/tasks/{task_id}").body
+    assert forms_of(memory_server, page).direct == {f"{page}/test", f"{page}/recover"}
+    assert forms_of(memory_server, page).asked == {f"{page}/disable"}
+    assert memory_server.ask("GET", f"{page}?status=COMPLETED").body.count(b"/ui/tasks/") == 0
+    assert memory_server.ask("POST", f"{page}/test", b"").status == 303
+    assert memory_server.ask("POST", f"{page}/recover", b"").status == 303
+    assert memory_server.ask("POST", f"{page}/disable", b"").status == 303
+    assert b"disabled: by request" in memory_server.ask("GET", page).body
+    assert forms_of(memory_server, page).direct == {f"{page}/enable"}
+    assert memory_server.ask("POST", f"{page}/test", b"").status == 409
+    assert memory_server.ask("POST", f"{page}/enable", b"").status == 303
+    assert memory_server.ask("GET", "/ui/topics/none").status == 404
+    assert memory_server.ask("GET", "/ui/topics/orders/endpoints/none").status == 404
+
+
 def test_groups(memory_server):
     """The list and the page of a group have its progress, and what its status allows."""
     group = {"name": "<b>", "on_complete": {"payload": "x:"}, "open": True}

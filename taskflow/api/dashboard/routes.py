@@ -15,6 +15,7 @@ from taskflow.api.access.sessions import PATH, Sessions
 from taskflow.api.dashboard import (
     audit_log,
     credentials,
+    endpoint,
     groups,
     listing,
     overview,
@@ -23,6 +24,7 @@ from taskflow.api.dashboard import (
     sign_in,
     submit_form,
     task,
+    topics,
 )
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import headers_of, problem_of
@@ -62,10 +64,11 @@ def dashboard_routes(  # noqa: PLR0913 - all that it is made of
     listing.add_routes(routes, store, feed)
     task.add_routes(routes, store, feed)
     groups.add_routes(routes, store)
+    masking = Masking(settings.masked_headers)
+    topics.add_routes(routes, store, masking)
+    endpoint.add_routes(routes, store, masking)
     schedule.add_routes(routes, store)
-    submit_form.add_routes(
-        routes, store, Submissions(store, settings, metrics), Masking(settings.masked_headers)
-    )
+    submit_form.add_routes(routes, store, Submissions(store, settings, metrics), masking)
     sign_in.add_routes(routes, sessions, store, rejected_keys)
     audit_log.add_routes(routes, store)
     credentials.add_routes(routes, store, settings, keyring)
