@@ -33,6 +33,7 @@ from benchmarks import (
     schedules,
     start_stop,
     table,
+    topics,
     work_off,
 )
 from benchmarks.scene import Scene
@@ -58,6 +59,7 @@ LINES: dict[str, Callable[[Scene], Iterator[Figure]]] = {
     "start_stop": start_stop.start_stop,
     "scale": scale.scale,
     "order": order.order,
+    "topics": topics.topics,
     "memory": memory.memory,
     "bloat": scale.bloat,
     "scale_5m": scale.scale_5m,

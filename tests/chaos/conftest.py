@@ -14,6 +14,7 @@ from tests.chaos.postgres import Server
 from tests.chaos.scene import Scene
 from tests.chaos.shape import Shape, shape_of
 from tests.folders import open_folder
+from tests.loopback import SECRET
 from tests.service.database import url_of
 
 FOLDER = Path(__file__).parent
@@ -75,6 +76,10 @@ def odd_settings() -> Mapping[int, Mapping[str, object]]:
 def scene(request, tmp_path, shape, server, nodes_url, odd_settings) -> Iterator[Scene]:
     """The whole stage, with three nodes at work."""
     name = request.node.name.removeprefix("test_")
-    settings = {"DATABASE_URL": nodes_url, **shape.bounds}
+    settings = {
+        "DATABASE_URL": nodes_url,
+        "TASKFLOW_WEBHOOK_SECRETS": SECRET,
+        **shape.bounds,
+    }
     with CountingTarget() as target, Fleet(tmp_path, settings, odd=odd_settings) as fleet:
         yield Scene(name, shape, server, fleet, target)

@@ -23,12 +23,14 @@ class CountingTarget(SocketServer):
         self.answered: defaultdict[str, set[int]] = defaultdict(set)
 
     def serve(self, connection: socket.socket) -> None:
-        head = b""
-        while data := connection.recv(65536):
-            head += data
-            if head.endswith(b"\r\n\r\n"):
-                self._answer(connection, head.split(b" ", 2)[1].decode())
-                head = b""
+        with connection.makefile("rb") as stream:
+            while line := stream.readline():
+                length = 0
+                while (field := stream.readline()) not in (b"\r\n", b""):
+                    name, _, value = field.partition(b":")
+                    length = int(value) if name.lower() == b"content-length" else length
+                stream.read(length)
+                self._answer(connection, line.split(b" ", 2)[1].decode())
 
     def _answer(self, connection: socket.socket, path: str) -> None:
         _, kind, *rest = path.split("/")

@@ -19,6 +19,8 @@ ANSWER_SECONDS = 5.5  # 503 is promised within 5
 SHARE_MISSING, SHARE_SLOW = 0.04, 0.35
 SHARE_ORDERED, ORDER_KEYS = 0.25, 12
 SHARE_UNIQUE, UNIQUE_KEYS = 0.1, 5
+SHARE_EVENTS, ENDPOINTS = 0.05, ("a", "b")
+TOPIC = "/topics/chaos"
 STATUSES = ["PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELED"]
 
 
@@ -30,6 +32,7 @@ class Load:
         named: The ids that answers to each unique key had, which is never free again.
         with_unique_key: Number of answers with a task that has a unique key.
         returned: Of these, the number of answers with a task that existed.
+        published: The ids of the events that were answered with a 201.
         sent: When the request of each key with an order key was sent.
         answered: When it was answered with a 201.
         unknown: Keys of which nothing is known: their task may exist.
@@ -42,6 +45,7 @@ class Load:
         self.named: defaultdict[str, set[str]] = defaultdict(set)
         self.with_unique_key = 0
         self.returned = 0
+        self.published: set[str] = set()
         self.sent: dict[str, float] = {}
         self.answered: dict[str, float] = {}
         self.unknown: set[str] = set()
@@ -53,6 +57,7 @@ class Load:
         self._threads = [threading.Thread(target=self._run, args=[n]) for n in range(CLIENTS)]
 
     def __enter__(self) -> Load:
+        self._subscribe()
         self.began = time.time()
         for thread in self._threads:
             thread.start()
@@ -91,19 +96,43 @@ class Load:
             task["unique"] = {"key": unique_key, "while": STATUSES}
         return key, json.dumps(task).encode()
 
+    def _subscribe(self) -> None:
+        """Create a topic with endpoints, each of which gets all events."""
+        assert self._ask(0, "PUT", TOPIC, b"{}")[0] == 201
+        for name in ENDPOINTS:
+            body = json.dumps({"url": f"{self._target}/now/{name}"}).encode()
+            assert self._ask(0, "PUT", f"{TOPIC}/endpoints/{name}", body)[0] == 201
+
     def _run(self, number: int) -> None:
         rng, pause = self._shape.random(number), CLIENTS / self._shape.rate
         due = time.monotonic() + rng.random() * pause
         while not self._is_over.wait(max(0.0, due - time.monotonic())):
             # What was missed is made up for, but not after a long wait.
             due = max(due + rng.uniform(0.5, 1.5) * pause, time.monotonic() - 1.0)
-            self._post(rng)
+            if rng.random() < SHARE_EVENTS:
+                self._publish(rng)
+            else:
+                self._post(rng)
+
+    def _publish(self, rng: random.Random) -> None:
+        body = json.dumps({"type": "chaos", "data": rng.random()}).encode()
+        try:
+            status, output = self._ask(
+                rng.randrange(self._fleet.size), "POST", f"{TOPIC}/events", body
+            )
+        except (OSError, http.client.HTTPException) as error:
+            self.reasons[type(error).__name__] += 1
+            return
+        if status == 201:
+            self.published.add(json.loads(output)["id"])
+        elif status != 503:
+            self.odd[status] += 1
 
     def _post(self, rng: random.Random) -> None:
         key, body = self.payload(rng)
         self.unknown.add(key)
         try:
-            status, output = self._ask(rng.randrange(self._fleet.size), body)
+            status, output = self._ask(rng.randrange(self._fleet.size), "POST", "/tasks", body)
         except (OSError, http.client.HTTPException) as error:
             self.reasons[type(error).__name__] += 1
             return
@@ -124,12 +153,12 @@ class Load:
         if status != 503:
             self.odd[status] += 1
 
-    def _ask(self, place: int, body: bytes) -> tuple[int, bytes]:
+    def _ask(self, place: int, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         url = self._fleet.url_of(place)
         if url is None:
             raise ConnectionRefusedError
         connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=ANSWER_SECONDS)
         with contextlib.closing(connection):
-            connection.request("POST", "/tasks", body, {"Content-Type": "application/json"})
+            connection.request(method, path, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             return answer.status, answer.read()

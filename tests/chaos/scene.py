@@ -107,6 +107,7 @@ class Scene:
         assert not verdict.lost()
         assert not verdict.contradictions()
         assert verdict.ordered() >= self.shape.rate * self.shape.seconds / 50, "hardly any order"
+        assert verdict.events, "no events"
         # A machine may be too slow for more.
         assert self.load.returned >= self.load.with_unique_key - UNIQUE_KEYS
         assert len(verdict.ends) >= self.shape.rate * self.shape.seconds / 10, "hardly any load"
@@ -130,6 +131,7 @@ class Scene:
             "posted": len(self.load.posted),
             "unknown": f"{len(self.load.unknown)} {dict(self.load.reasons) or ''}",
             "ended": len(verdict.ends),
+            "events": len(verdict.events),
             "ordered": verdict.ordered(),
             "returned": self.load.returned,
             "twice": len(verdict.twice()),

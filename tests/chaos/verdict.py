@@ -8,13 +8,19 @@ from typing import NamedTuple
 
 from tests.chaos.audit import Step, steps_of, unlawful
 from tests.chaos.counting import CountingTarget
-from tests.chaos.load import Load
+from tests.chaos.load import ENDPOINTS, Load
 from tests.service.database import Tasks
 
 ROWS = (
     "SELECT id::text, payload #>> '{}', status, error_type, rescues, order_key, unique_key "
-    "FROM taskflow_tasks"
+    "FROM taskflow_tasks WHERE options -> 'delivery' IS NULL"
 )
+DELIVERIES = """
+    SELECT options -> 'delivery' ->> 'event_id', options -> 'delivery' ->> 'endpoint', id::text,
+           status
+    FROM taskflow_tasks WHERE options -> 'delivery' IS NOT NULL
+"""
+EVENTS = "SELECT id::text, task_ids::text[] FROM taskflow_topic_events"
 
 
 class Record(NamedTuple):
@@ -33,11 +39,22 @@ class Record(NamedTuple):
         return self.url.rpartition("/")[2]
 
 
+class Sent(NamedTuple):
+    """A delivery as its row says at the end."""
+
+    event_id: str
+    endpoint: str
+    task_id: str
+    status: str
+
+
 class Verdict:
     """All that is known at the end, put together."""
 
     def __init__(self, tasks: Tasks, load: Load, target: CountingTarget) -> None:
         self.records = [Record(*row) for row in tasks.execute(ROWS)]
+        self.deliveries = [Sent(*row) for row in tasks.execute(DELIVERIES)]
+        self.events: dict[str, list[str]] = dict(tasks.execute(EVENTS).fetchall())
         self.steps = steps_of(tasks)
         self.load, self.target = load, target
         self.ends = sorted(s.at for steps in self.steps.values() for s in steps if s.is_end)
@@ -60,7 +77,23 @@ class Verdict:
             why = unlawful(self.steps[record.task_id]) or self._unexplained(record)
             if why:
                 found.append(f"{why}: {record}, {self.steps[record.task_id]}")
-        return found + self.disorder() + self.duplicates()
+        return found + self.disorder() + self.duplicates() + self.wrong_deliveries()
+
+    def wrong_deliveries(self) -> list[str]:
+        """Return what contradicts that each event has one delivery for each endpoint."""
+        found = [f"event lost: {one}" for one in self.load.published - self.events.keys()]
+        by_event: defaultdict[str, list[Sent]] = defaultdict(list)
+        for one in self.deliveries:
+            by_event[one.event_id].append(one)
+            why = unlawful(self.steps[one.task_id])
+            if why or one.status != "COMPLETED":
+                found.append(f"{why or 'not delivered'}: {one}, {self.steps[one.task_id]}")
+        for event_id in self.events.keys() | by_event.keys():
+            sent = by_event[event_id]
+            is_whole = sorted(one.endpoint for one in sent) == sorted(ENDPOINTS)
+            if not is_whole or {one.task_id for one in sent} != set(self.events.get(event_id, ())):
+                found.append(f"event {event_id}: {self.events.get(event_id)}, {sent}")
+        return found
 
     def duplicates(self) -> list[str]:
         """Return the unique keys that more than one task has, or was said to have."""
@@ -107,7 +140,8 @@ class Verdict:
 
     def twice(self) -> list[str]:
         """Keys that the target was asked for more than once."""
-        return [key for key, times in self.target.asked.items() if len(times) > 1]
+        asked = self.target.asked.items()
+        return [key for key, times in asked if len(times) > 1 and key not in ENDPOINTS]
 
     def longest_gap(self) -> float:
         """Return the longest time without a finished task while tasks were submitted."""
@@ -126,7 +160,7 @@ class Verdict:
         waits = [
             self._next_fetch(key_of[task_id], claim.at) - at
             for task_id in held
-            if (claim := _next_claim(self.steps[task_id], dead, at))
+            if task_id in key_of and (claim := _next_claim(self.steps[task_id], dead, at))
         ]
         return max(waits, default=0.0)
 
