@@ -36,7 +36,7 @@ def topics(scene: Scene) -> Iterator[Figure]:
         with scene.database() as database:
             published = trio.run(partial(_publish, database, scene.target, endpoints, events))
         yield Figure(
-            what=f"deliveries stored, {endpoints:,} endpoints, {CLIENTS} clients",
+            what=f"deliveries stored by {CLIENTS} clients, endpoints of the topic: {endpoints:,}",
             value=events * endpoints / published,
             unit="/s",
             beside="as arrays of tasks",
