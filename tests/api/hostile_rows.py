@@ -159,6 +159,16 @@ _DEFINITIONS: Final = (
     _definition(name=5),
     _definition(name="other"),
 )
+_TEMPLATES: Final = (
+    {"payload": "text"},
+    {"payload": {"url": 5}},
+    {"payload": {"url": NOWHERE, "headers": {"a": 5}}},
+    {"payload": {"url": NOWHERE, "headers": {"\ud800": "\ud800"}}},
+    {"payload": {"$encrypted": "AQAA"}},
+    {"payload": {"url": NOWHERE}, "options": {"backoff": "soon"}},
+    {"payload": {"url": NOWHERE}, "options": 5},
+    {"payload": {"url": NOWHERE}, "max_attempts": -5},
+)
 _MORE: Final[Mapping[tuple[str, str], tuple[object, ...]]] = {
     ("taskflow_tasks", "options"): _OPTIONS,
     ("taskflow_tasks", "payload"): _PAYLOADS,
@@ -167,6 +177,7 @@ _MORE: Final[Mapping[tuple[str, str], tuple[object, ...]]] = {
     ("taskflow_events", "tags"): _TAGS,
     ("taskflow_queues", "settings"): _SETTINGS,
     ("taskflow_schedules", "definition"): _DEFINITIONS,
+    ("taskflow_endpoints", "template"): _TEMPLATES,
 }
 _RESULT: Final = {
     "message": "fetched", "result": "x", "status": "200 OK", "status_code": 200,
@@ -253,6 +264,22 @@ GOOD: Final[Mapping[str, tuple[Row, ...]]] = {
          "anchor_at": _PAST, "next_at": "2026-01-01", "created_at": "now", "updated_at": "now"},
     ),
     "taskflow_schedule_tasks": ({"schedule": "known", "task_id": KNOWN},),
+    "taskflow_topics": ({"name": "odd", "queue": "default"},),
+    "taskflow_endpoints": (
+        {"topic": "known", "name": "odd", "id": str(uuid.UUID(int=5)), "event_types": "{*}",
+         "template": json.dumps({"payload": {"url": NOWHERE}}), "is_enabled": "true",
+         "created_at": "now", "updated_at": "now"},
+        {"topic": "known", "name": "odd", "id": str(uuid.UUID(int=5)), "event_types": "{a.*}",
+         "template": json.dumps({"payload": {"url": NOWHERE}}), "is_enabled": "false",
+         "created_at": "now", "updated_at": "now", "secret": "\\x00", "former_secret": "\\x00",
+         "former_secret_until": "2100-01-01", "failing_since": "now", "credential": "odd",
+         "disabled_reason": "odd", "queue": "odd"},
+    ),
+    "taskflow_topic_events": (
+        {"id": str(uuid.UUID(int=6)), "topic": "known", "type": "a", "created_at": "now",
+         "task_ids": f"{{{KNOWN}}}"},
+    ),
+    "taskflow_deliveries": ({"endpoint_id": str(uuid.UUID(int=5)), "task_id": KNOWN},),
     "taskflow_firings": ({"schedule": "known", "at": "now", "task_id": KNOWN},),
     "taskflow_nodes": (
         {"id": str(uuid.UUID(int=3)), "name": "odd", "lease_seconds": "5", "expires_at": _PAST},
@@ -262,6 +289,8 @@ GOOD: Final[Mapping[str, tuple[Row, ...]]] = {
 }  # fmt: skip
 # Settings of TaskFlow itself, rather than data: operators must not change them.
 _NOT_DATA: Final = ("taskflow_migrations", "taskflow_secrets", "taskflow_event_log")
+# Tables whose rows need names of their own.
+_NAMED: Final = ("taskflow_queues", "taskflow_schedules", "taskflow_topics", "taskflow_endpoints")
 # What makes a row another row, or what a server counts by itself.
 _KEYS: Final = (("taskflow_tasks", "id"), ("taskflow_events", "id"), ("taskflow_attempts", "id"))
 
@@ -303,7 +332,9 @@ def insert_all(connection: psycopg.Connection, table: str, column: str, kind: st
 
 
 def _statement(table: str, row: Row) -> str:
-    if table in ("taskflow_queues", "taskflow_schedules") and row.get("name") == "odd":
+    if table == "taskflow_endpoints" and row.get("id") == str(uuid.UUID(int=5)):
+        row = {**row, "id": str(uuid.uuid4())}
+    if table in _NAMED and row.get("name") == "odd":
         row = {**row, "name": f"odd-{uuid.uuid4()}"}
     places = (_literal(value) for value in row.values())
     return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join(places)})"

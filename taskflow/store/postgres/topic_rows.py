@@ -40,9 +40,8 @@ def endpoint_of(row: Row) -> StoredEndpoint:
     """Return the endpoint of a row of ``read_endpoint``; one that cannot be read is disabled."""
     topic, name, endpoint_id, event_types, queue, text, is_enabled, *state = row
     reason, failing_since, secret, former_secret, former_until, created_at, updated_at = state
-    try:
-        template = _TEMPLATE.decode(text)
-    except UNREADABLE:
+    template = _template_of(text)
+    if template is None:
         template, is_enabled, reason = _NO_TEMPLATE, False, UNREADABLE_ROW
     definition = EndpointDefinition(
         topic=topic,
@@ -63,6 +62,14 @@ def endpoint_of(row: Row) -> StoredEndpoint:
         former_secret=None if former_secret is None else bytes(former_secret),
         former_secret_until=former_until,
     )
+
+
+def _template_of(text: str) -> NewTask | None:
+    try:
+        template = _TEMPLATE.decode(text)
+    except UNREADABLE:
+        return None
+    return template if bytes(template.payload).startswith(b"{") else None
 
 
 def columns_of(endpoint: StoredEndpoint) -> dict[str, object]:
