@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from taskflow.model.keyring import new_encryption_key
+from taskflow.model.signature import new_secret
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
@@ -52,7 +53,7 @@ def payload_to(url: str) -> dict:
 
 
 def test_the_database_has_nothing_of_it(database_uri, receiver, target):
-    """Not in tasks, attempts, callbacks, schedules and events; the target and clients have it."""
+    """Not in tasks, callbacks, schedules, endpoints and events; the target and clients have it."""
     with LiveServer(database_url=database_uri, **ENCRYPTED) as server:
         payload = payload_to(receiver.url)
         task_id = submit(server, payload, callback_url=f"{receiver.url}/callback", queue="mail")
@@ -80,6 +81,13 @@ def test_the_database_has_nothing_of_it(database_uri, receiver, target):
         assert server.ask("PATCH", "/schedules/s", b'{"paused": true}').json["task"] == put["task"]
         run = server.ask("POST", "/schedules/s/run", b"").json
         assert server.wait(run["id"])["payload"] == payload
+        endpoint = {"url": payload["url"], "headers": payload["headers"]}
+        assert server.ask("PUT", "/topics/t", b"{}").status == 201
+        put = json.dumps({**endpoint, "signing_secret": new_secret()}).encode()
+        assert server.ask("PUT", "/topics/t/endpoints/e", put).json["url"] == payload["url"]
+        event = json.dumps({"type": "x", "data": SECRET}).encode()
+        [delivery] = server.ask("POST", "/topics/t/events", event).json["tasks"]
+        assert server.wait(delivery)["payload"]["body"]["data"] == SECRET
         page = server.ask("GET", f"/ui/tasks/{task_id}").body.decode()
         assert SECRET in page
         stored = contents(database_uri)
