@@ -15,6 +15,7 @@ from taskflow.model import task as kept
 from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.errors import FieldError, GroupClosed, NotUnique, RequestError, TaskGone
 from taskflow.model.errors import Unprocessable as InvalidRequest
+from taskflow.model.graphs import refuse_faults, refuse_names
 from taskflow.model.keyring import Keyring, key_of
 from taskflow.model.task import MAX_KEY_CHARACTERS, IdempotencyKey, NewTask
 from taskflow.schema.new_task import new_task_of
@@ -100,6 +101,7 @@ def enqueue(
     document = document_of(payload, options)
     with _client_errors():
         task = new_task_of(document, max_attempts=MAX_ATTEMPTS, can_sign=True)
+        refuse_names(task)
     key, encryption = _key_of(idempotency_key, document), _encryption_of(encryption_key)
     added = _add(connection, [task], key, encryption)
     return added[0] if isinstance(added, list) else _first(added)
@@ -154,6 +156,7 @@ def enqueue_many(
         raise _unprocessable(f"with a key up to {MAX_TASKS} tasks are taken, not {len(documents)}")
     with _client_errors():
         tasks = _read_all(documents)
+        refuse_faults(tasks)
     return _add(connection, tasks, key, _encryption_of(encryption_key))
 
 

@@ -89,8 +89,9 @@ def statements_told(tell):
 
 
 def foreground(sent: list) -> list:
-    """The statements without those by which a store looks for free order keys now and then."""
-    return [statement for statement in sent if "taskflow_order_steps" not in statement[0]]
+    """The statements without those by which a store looks for tasks to promote now and then."""
+    steps = ("taskflow_order_steps", "taskflow_graph_steps")
+    return [one for one in sent if not any(table in one[0] for table in steps)]
 
 
 @contextlib.contextmanager

@@ -162,6 +162,7 @@ _CALLBACK: Final = Callback(
             "backoff": [1, 10, 60],
         },
         "many": [{"payload": URL}, {"payload": f"{URL}?page=2"}],
+        "chain": [{"name": "first", "payload": URL}, {"after": ["first"], "payload": URL}],
     },
     also_accepts=(
         Content(LINES, (TaskRequest,), f'{{"payload": "{URL}"}}\n{{"payload": "{URL}?page=2"}}\n'),
@@ -173,7 +174,8 @@ async def add_task(services: Services) -> Response:
 
     The response is sent when the task is stored durably; it waits for the task only if the request
     asks for that. From then on the task runs to completion, even if nodes or the database crash.
-    An array is stored completely or not at all. If a task has a unique or debounce key that another
+    An array is stored completely or not at all; its tasks can refer to each other by name in
+    `after`. If a task has a unique or debounce key that another
     task has, that task is returned, with `existing`; the status is 200 if no task was created. The
     tasks of a stream, one per line, are stored as
     they arrive, and the outcome of each line is returned meanwhile.

@@ -16,6 +16,7 @@ from taskflow.api.credential_names import CredentialNames
 from taskflow.api.inline_requests import Incoming
 from taskflow.api.problems import Problem, problem_of, store_timeout
 from taskflow.api.reading.bodies import TOO_LONG, Lines
+from taskflow.api.reading.graph import check_graph
 from taskflow.api.reading.group import new_group_of
 from taskflow.checkpoints import Checkpoints
 from taskflow.metrics import Metrics
@@ -31,6 +32,7 @@ from taskflow.model.errors import (
     TooManyRequests,
     Unprocessable,
 )
+from taskflow.model.graphs import refuse_names
 from taskflow.model.groups import NewGroup, refuse_mix
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.task import IdempotencyKey, NewTask, Task
@@ -136,6 +138,7 @@ class Submissions:
         if task.options.credential is not None:
             for error in (await self.unknown_credentials({0: task})).values():
                 raise error
+        refuse_names(task)
         return task
 
     def _new_task(self, body: bytes, trace: Mapping[str, str]) -> NewTask:
@@ -195,8 +198,10 @@ class Submissions:
         errors.raise_if_any()
         for task in tasks.values():
             self._check_queue(task)
-        refuse_mix(list(tasks.values()))
-        return list(tasks.values())
+        in_order = list(tasks.values())
+        refuse_mix(in_order)
+        await _check_links(in_order)
+        return in_order
 
     async def read_group(
         self, body: bytes, trace: Mapping[str, str]
@@ -290,7 +295,7 @@ class Submissions:
             TooManyRequests: The backlog limit is reached.
             StoreUnavailable: The store does not answer in time.
         """
-        if not any(task.is_keyed or task.group for task in tasks):
+        if not any(task.is_keyed or task.group or task.after for task in tasks):
             return [*(await self.add(tasks)).tasks]
         with store_timeout():
             await self.backlog.admit(len(tasks))
@@ -363,7 +368,19 @@ class Submissions:
             raise BodyTooLarge(f"the line is longer than {self._max_task_bytes} bytes")
         task = self._new_task(line, trace)
         self._check_queue(task)
+        refuse_names(task)
         return task
+
+
+async def _check_links(tasks: Sequence[NewTask]) -> None:
+    """Check the parents of tasks, as far as that is possible without the store.
+
+    Raises:
+        Unprocessable: Some are wrong.
+    """
+    errors = ValidationErrors()
+    await check_graph(tasks, errors)
+    errors.raise_if_any()
 
 
 class _Stream:

@@ -48,6 +48,9 @@ class Options(TypedDict, total=False):
     order_key: str | None
     on_failure: str | None
     group: uuid.UUID | str | None
+    name: str | None
+    after: Sequence[uuid.UUID | str] | None
+    on_parent_failure: str | None
 
 
 KNOWN: Final = frozenset(TaskRequest.__struct_fields__) - {"payload"}
@@ -153,6 +156,7 @@ class Filters(TypedDict, total=False):
     url_contains: str
     order_key: str
     group: uuid.UUID | str
+    parent: uuid.UUID | str
 
 
 @checked_arguments()

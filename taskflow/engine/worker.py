@@ -12,10 +12,11 @@ import trio
 
 from taskflow.engine.context import EngineContext
 from taskflow.engine.load import HeldClaim, Load
+from taskflow.engine.parent_results import with_results
 from taskflow.fetch.authentication import Headers
 from taskflow.fetch.interface import FetchRequest, Sign, request_of
 from taskflow.fetch.recording import Recorder
-from taskflow.model.errors import KeyMissing, Undecryptable
+from taskflow.model.errors import KeyMissing, StoreUnavailable, Undecryptable
 from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import (
     Canceled,
@@ -27,6 +28,7 @@ from taskflow.model.outcome import (
     failed,
 )
 from taskflow.model.proxy import opened_proxy
+from taskflow.model.references import MissingReference
 from taskflow.model.request import IDEMPOTENCY_FIELD, SAFE_METHODS, TRACE_FIELDS
 from taskflow.model.signature import Signer
 from taskflow.model.task import Claim
@@ -111,10 +113,17 @@ async def _fetch_decrypted(
         if (proxy := claim.egress_proxy) is not None:
             proxy = opened_proxy(proxy, claim.queue, context.keyring)
             opened = msgspec.structs.replace(opened, egress_proxy=proxy)
+        if opened.options.has_references:
+            bound = context.settings.max_body_bytes
+            opened = await with_results(opened, context.store, context.encryption, max_bytes=bound)
     except KeyMissing as error:
         return await context.missing_keys.postponed(error)
     except Undecryptable as error:
         return failed(ErrorType.INTERNAL, f"internal: {error}")
+    except MissingReference as error:
+        return failed(error.error_type, str(error))
+    except StoreUnavailable:
+        return Interrupted()
     return await _fetch(opened, held, trace, context)
 
 

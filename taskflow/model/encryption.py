@@ -258,6 +258,16 @@ class Encryption:
             return claim
         return self._masking.claim(msgspec.structs.replace(claim, payload=payload))
 
+    def open_result(self, result: bytes, task_id: uuid.UUID) -> bytes:
+        """Return the stored result of a task decrypted.
+
+        Raises:
+            KeyMissing: It is encrypted with another key.
+            Undecryptable: It was changed.
+        """
+        sealed = sealed_part_of(msgspec.Raw(result))
+        return result if sealed is None else bytes(self._opened(sealed, _response_place(task_id)))
+
     # What is encrypted again with the first key
 
     def reseal_payload(self, payload: bytes, queue: str, *, is_callback: bool) -> bytes:

@@ -31,6 +31,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
         order_key: The order key.
         group: The id of the group.
         endpoint: The id of the endpoint that an event is delivered to.
+        parent: The id of a parent.
         scope: The queue is one of these.
     """
 
@@ -47,6 +48,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
     order_key: str | None = None
     group: uuid.UUID | None = None
     endpoint: uuid.UUID | None = None
+    parent: uuid.UUID | None = None
     scope: QueueScope | None = None
 
 
@@ -73,6 +75,7 @@ def matches(task: Task, host: str | None, wanted: TaskFilter) -> bool:
         and wanted.order_key in (None, task.order_key)
         and wanted.group in (None, task.group)
         and wanted.endpoint in (None, task.endpoint_id)
+        and (wanted.parent is None or wanted.parent in (task.after or ()))
         and _is_within(task.created_at, wanted.created_after, wanted.created_before)
         and _is_within(task.finished_at, wanted.finished_after, wanted.finished_before)
         and (wanted.url_contains is None or wanted.url_contains in url_of(task.payload))

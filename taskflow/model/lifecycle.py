@@ -28,8 +28,10 @@ class Move(enum.StrEnum):
     """The rescue limit is reached."""
     EXPIRE = "expire"
     """It had not started by its ``expires_at``."""
+    PARENT_FAILED = "parent failed"
+    """A parent FAILED or was CANCELED, and it has ``on_parent_failure: fail``."""
     CANCEL = "cancel"
-    """A client cancels it."""
+    """A client cancels it; or a parent FAILED or was CANCELED."""
     MANUAL_RETRY = "manual retry"
     """A client retries it; attempts are counted anew."""
 
@@ -60,6 +62,7 @@ INITIAL_STATUSES: Final = {TaskStatus.PENDING: "add", TaskStatus.RUNNING: "add a
 TRANSITIONS: Final = (
     Transition(TaskStatus.PENDING, Move.CLAIM, TaskStatus.RUNNING),
     Transition(TaskStatus.PENDING, Move.EXPIRE, TaskStatus.FAILED),
+    Transition(TaskStatus.PENDING, Move.PARENT_FAILED, TaskStatus.FAILED),
     Transition(TaskStatus.PENDING, Move.CANCEL, TaskStatus.CANCELED),
     Transition(TaskStatus.RUNNING, Move.COMPLETE, TaskStatus.COMPLETED),
     Transition(TaskStatus.RUNNING, Move.FAIL, TaskStatus.FAILED),

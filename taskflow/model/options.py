@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from taskflow.model.delivery import Delivery
+from taskflow.model.parents import OnParentFailure
 from taskflow.model.uniqueness import Debounce, Unique
 
 MAX_BACKOFF_SECONDS: Final = 86_400
@@ -106,6 +107,11 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         credential: The name of the credential of its requests; ``None`` for what its queue says.
         unique: Its unique key.
         debounce: Its debounce key, and its times.
+        name: Its name within the array that it was submitted in.
+        on_parent_failure: What happens when a parent FAILED or was CANCELED; ``None`` without
+            parents.
+        delay_after_parents: Seconds from the end of its last parent until it is due.
+        has_references: Whether its request refers to results of its parents.
         callback_url: The URL to which its outcome is sent.
         traceparent: The W3C Trace Context of the request that submitted it.
         tracestate: The ``tracestate`` of the same context.
@@ -128,6 +134,10 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     credential: str | None = None
     unique: Unique | None = None
     debounce: Debounce | None = None
+    name: str | None = None
+    on_parent_failure: OnParentFailure | None = None
+    delay_after_parents: float | None = None
+    has_references: bool = False
     callback_url: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None

@@ -44,6 +44,8 @@ class WaitReason(enum.StrEnum):
 
     ORDER_KEY = "order_key"
     """Tasks with the same order key come first."""
+    PARENTS = "parents"
+    """Its parents have not finished."""
 
 
 class WaitingFor(msgspec.Struct, frozen=True):
@@ -51,8 +53,9 @@ class WaitingFor(msgspec.Struct, frozen=True):
 
     Attributes:
         reason: The reason, for programs.
-        task_id: The task directly ahead in line. `null` if there is none, so that the task starts
-            in a moment, and in responses to submissions.
+        task_id: The task directly ahead in line, or the first of the parents that have not
+            finished. `null` if there is none, so that the task starts in a moment, and in responses
+            to submissions.
         detail: The reason, for people.
     """
 

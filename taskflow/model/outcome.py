@@ -119,6 +119,16 @@ class ErrorType(enum.StrEnum):
 
     ``held`` shows why tasks do not start. Add workers, or raise the limits.
     """
+    PARENT_FAILED = "parent_failed"
+    """A parent of the task FAILED or was CANCELED.
+
+    Retry the parent first, then the task. ``on_parent_failure`` sets what happens to the task.
+    """
+    REFERENCE_MISSING = "reference_missing"
+    """A reference of the request finds nothing in the result of a parent, or no usable value.
+
+    ``error`` has the reference. Correct the pointer, or submit the task again after its parents.
+    """
     POISON = "poison"
     """``TASKFLOW_MAX_RESCUES`` nodes died while they ran the task.
 

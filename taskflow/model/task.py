@@ -15,6 +15,7 @@ from taskflow.model.delivery import Delivery
 from taskflow.model.options import NO_OPTIONS, BackoffOption, StatusPatterns, TaskOptions
 from taskflow.model.order_keys import IN_LINE, OnFailure, OrderKey, WaitingFor
 from taskflow.model.outcome import ErrorType, KeptResponse
+from taskflow.model.parents import FOR_PARENTS, NAME_PATTERN, OnParentFailure
 from taskflow.model.queue_limits import Hold, Limiter, QueueHost
 from taskflow.model.uniqueness import Debounce, Existing, Unique
 
@@ -39,11 +40,12 @@ NAME_RULE: Final = (
 QueueName: TypeAlias = Annotated[
     str,
     Meta(
-        pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)",
+        pattern=NAME_PATTERN,
         max_length=64,
         extra={"expected": NAME_RULE},
     ),
 ]
+TaskName: TypeAlias = QueueName
 TagName: TypeAlias = QueueName
 CredentialName: TypeAlias = QueueName
 
@@ -90,6 +92,7 @@ class NewTask(msgspec.Struct, frozen=True):
         order_key: Tasks of its queue with the same key run one at a time, in order.
         on_failure: What happens to the key when the task fails; ``None`` without a key.
         group: The group that it joins.
+        after: Its parents: names of tasks of the same request, and ids.
         options: Options for its attempts.
     """
 
@@ -107,6 +110,7 @@ class NewTask(msgspec.Struct, frozen=True):
     order_key: str | None = None
     on_failure: OnFailure | None = None
     group: uuid.UUID | None = None
+    after: tuple[str, ...] = ()
     options: TaskOptions = NO_OPTIONS
 
     @property
@@ -114,10 +118,27 @@ class NewTask(msgspec.Struct, frozen=True):
         """True if it may meet another task, because it has a unique or debounce key."""
         return self.options is not NO_OPTIONS and self.options.is_keyed
 
+    @property
+    def waits(self) -> bool:
+        """True if it is stored waiting for other tasks, without a due time."""
+        return self.order_key is not None or bool(self.after)
+
+    @property
+    def waiting_for(self) -> WaitingFor | None:
+        """What it waits for when it is stored."""
+        if self.order_key is not None:
+            return IN_LINE
+        return FOR_PARENTS if self.after else None
+
     def as_task(
-        self, task_id: uuid.UUID, *, created_at: dt.datetime, run_at: dt.datetime | None
+        self,
+        task_id: uuid.UUID,
+        *,
+        created_at: dt.datetime,
+        run_at: dt.datetime | None,
+        after: tuple[uuid.UUID, ...] | None = None,
     ) -> Task:
-        """Return the task once it is stored."""
+        """Return the task once it is stored, with the ids of its parents."""
         return Task(
             id=task_id,
             payload=self.payload,
@@ -146,7 +167,10 @@ class NewTask(msgspec.Struct, frozen=True):
             group=self.group,
             completion_of=self.options.completion_of,
             delivery=self.options.delivery or UNSET,
-            waiting_for=None if self.order_key is None else IN_LINE,
+            name=self.options.name,
+            after=after,
+            on_parent_failure=self.options.on_parent_failure,
+            waiting_for=self.waiting_for,
         )
 
 
@@ -204,6 +228,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
             task with ``hold`` holds its key.
         group: The id of its group, if it is in one.
         completion_of: In the task that a completed group creates, the id of the group.
+        name: Its name within the array that it was submitted in, if it has one.
+        after: The ids of its parents, in their order of creation; ``None`` without parents.
+        on_parent_failure: What happens when a parent FAILED or was CANCELED; ``None`` without
+            parents.
         held: Why it does not start although it is due, or ``None``.
         waiting_for: The task that must finish before it is due, or ``None``.
         delivery: In the delivery of an event, what it delivers; absent otherwise.
@@ -246,6 +274,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     on_failure: OnFailure | None = None
     group: uuid.UUID | None = None
     completion_of: uuid.UUID | None = None
+    name: TaskName | None = None
+    after: tuple[uuid.UUID, ...] | None = None
+    on_parent_failure: OnParentFailure | None = None
     held: Hold | None = None
     waiting_for: WaitingFor | None = None
     delivery: Delivery | UnsetType = UNSET

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
@@ -46,6 +47,7 @@ UrlText: TypeAlias = Annotated[
         extra={"expected": "text of 1 to 8192 characters, none of them control characters"},
     ),
 ]
+ParentId: TypeAlias = Annotated[uuid.UUID, Meta(extra={"expected": "the id of a task, a UUID"})]
 Statuses: TypeAlias = Annotated[tuple[TaskStatus, ...], Meta(min_length=1)]
 SomeTags: TypeAlias = Annotated[
     dict[TagName, TagValue],
@@ -115,6 +117,14 @@ class TaskFilters(msgspec.Struct, frozen=True, kw_only=True):
         GroupId | UnsetType,
         Meta(
             description="Only tasks of the group with this id.",
+            examples=["01a20c58-b6fd-77bf-9328-1ccde011d8db"],
+        ),
+    ] = UNSET
+    parent: Annotated[
+        ParentId | UnsetType,
+        Meta(
+            description="Only the children of the task with this id: tasks that have it in "
+            "`after`.",
             examples=["01a20c58-b6fd-77bf-9328-1ccde011d8db"],
         ),
     ] = UNSET

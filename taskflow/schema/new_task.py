@@ -25,6 +25,7 @@ from taskflow.model.signature import NO_SECRETS
 from taskflow.model.task import NewTask
 from taskflow.model.untrusted_text import is_too_deep
 from taskflow.model.url import Place
+from taskflow.schema.graph_tasks import check_parents, check_references, with_parents
 from taskflow.schema.json_text import HOW, decoded, object_fields, refuse_depth
 from taskflow.schema.keyed_tasks import check_keys, read_debounce, read_unique
 from taskflow.schema.payload import (
@@ -53,7 +54,7 @@ _READER: Final = Reader(
 )
 _REORDERING: Final = ("priority", "delay_seconds")
 _KEYS: Final = {"unique", "debounce"}
-_TIMED_BY_KEY: Final = ("order_key", "debounce")
+_TIMED_OTHERWISE: Final = ("order_key", "debounce", "after")
 _LONG_AGO: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 _OPTIONS: Final = frozenset(TaskOptions.__struct_fields__)
 HOW_ARRAY: Final = 'send an array of tasks, such as [{"payload": "https://example.com/"}]'
@@ -80,7 +81,7 @@ def new_task_of(
     payload = fields.pop("payload", _NULL)
     text = _not_too_deep(payload)
     errors = ValidationErrors()
-    place = place_of_payload(text, errors)
+    place, has_references = place_of_payload(text, errors), False
     given = _read_options(fields, errors, payload=text) if fields else {}
     if text == b"null":
         _add_missing_payload(fields, errors, is_null=payload is not _NULL)
@@ -88,10 +89,12 @@ def new_task_of(
         reject_masked(text, given.get("callback_url"), errors)
     if given:
         _check_combinations(given, errors, can_sign=can_sign)
+        has_references = check_references(text, given, errors)
         if given.get("sign"):
             reject_signature_fields(text, errors)
     errors.raise_if_any()
     if given or trace:
+        given = with_parents(given, has_references=has_references)
         return _new_task(payload.copy(), given, place, trace or {}, max_attempts)
     return NewTask(
         payload.copy(),
@@ -106,7 +109,7 @@ def _read_options(fields: Fields, errors: ValidationErrors, *, payload: bytes) -
     for name in _READER.fields.keys() & fields.keys():
         _not_too_deep(fields[name])
     given = _READER.read(fields, errors)
-    if "id" in fields and any(given.get(name) is not None for name in _TIMED_BY_KEY):
+    if "id" in fields and any(given.get(name) is not None for name in _TIMED_OTHERWISE):
         # It is a task as it was shown, to be submitted again: the new one has its own time.
         given.pop("run_at", None)
     if payload.startswith(b'"') and not fields.keys().isdisjoint(_PAYLOAD_FIELDS):
@@ -132,6 +135,7 @@ def _check_combinations(
         errors.add("/delay_seconds", "delay_seconds must not be given together with run_at")
     check_keys(given, errors)
     _check_lines_and_groups(given, errors)
+    check_parents(given, errors)
     for name in ("callback_url", "sign"):
         if given.get(name) and not can_sign:
             errors.add(f"/{name}", NO_SECRETS.format(name))

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from taskflow.model.options import BackoffChoice, StatusPatterns
 from taskflow.model.order_keys import OnFailure, OrderKey
+from taskflow.model.parents import OnParentFailure, Parents
 from taskflow.model.task import (
     MAX_ATTEMPTS,
     MAX_DELAY_SECONDS,
@@ -22,6 +23,7 @@ from taskflow.model.task import (
     QueueName,
     Tags,
     Task,
+    TaskName,
 )
 from taskflow.model.uniqueness import Debounce, Unique
 
@@ -212,6 +214,32 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
             examples=["01a20c58-b6fd-77bf-9328-1ccde011d8db"],
         ),
     ] = None
+    name: Annotated[
+        TaskName | None,
+        Meta(
+            description="A name by which other tasks of the same array can refer to the task in "
+            "`after`. No other task of the array can have it, and it must not look like an id.",
+            examples=["fetch"],
+        ),
+    ] = None
+    after: Annotated[
+        Parents | None,
+        Meta(
+            description="The parents of the task: ids of tasks, or names of tasks of the same "
+            "array. The task starts when all of them have finished; `delay_seconds` counts from "
+            "then. Not together with `unique`, `debounce`, `order_key` or a future `run_at`.",
+            examples=[["01a20c58-b6fd-77bf-9328-1ccde011d8db"]],
+        ),
+    ] = None
+    on_parent_failure: Annotated[
+        OnParentFailure | None,
+        Meta(
+            description="What happens when a parent is `FAILED` or `CANCELED`: `cancel` cancels "
+            "the task, `fail` lets it fail as `parent_failed`, and `run` runs it when all parents "
+            "have finished. Needs `after`. Default: `cancel`.",
+            examples=["run"],
+        ),
+    ] = None
 
 
 TaskRequests: TypeAlias = Annotated[list[TaskRequest], Meta(min_length=1, max_length=MAX_TASKS)]
@@ -221,7 +249,8 @@ ONLY_SHOWN: Final = frozenset(Task.__struct_fields__) - set(TaskRequest.__struct
 SINGLE_MOMENTS: Final = ("run_at", "expires_at")
 KEYS: Final = ("unique", "debounce")
 ORDER: Final = ("order_key", "on_failure")
-NOT_IN_TEMPLATES: Final = (*SINGLE_MOMENTS, *KEYS, "group")
+GRAPH: Final = ("name", "after", "on_parent_failure")
+NOT_IN_TEMPLATES: Final = (*SINGLE_MOMENTS, *KEYS, "group", *GRAPH)
 
 
 def template_without(name: str, meaning: str, excluded: Collection[str]) -> Any:
@@ -238,6 +267,6 @@ def template_without(name: str, meaning: str, excluded: Collection[str]) -> Any:
 
 TaskTemplate: Final = template_without(
     "TaskTemplate",
-    "The template of the tasks of a schedule: a task without fixed times, keys and a group.",
+    "The template of the tasks of a schedule: a task without fixed times, keys, group and parents.",
     NOT_IN_TEMPLATES,
 )

@@ -70,7 +70,7 @@ class Event(enum.Enum):
     TASKS_RESCUED = ("warning", "tasks of dead nodes rescued")
     TASK_FINISHED = ("debug", "task finished")
     TASK_RETRIED = ("debug", "attempt failed, task will be retried")
-    PROMOTION_FAILED = ("error", "cannot start the next task of an order key")
+    PROMOTION_FAILED = ("error", "cannot start a task that waited for others")
     TASKS_EXPIRED = ("debug", "tasks expired")
     TASKS_DELETED = ("debug", "finished tasks deleted after their retention")
     SCHEDULES_FIRED = ("debug", "schedules fired")

@@ -51,6 +51,9 @@ TASK_FIELDS = [
     "on_failure",
     "group",
     "completion_of",
+    "name",
+    "after",
+    "on_parent_failure",
     "held",
     "waiting_for",
 ]

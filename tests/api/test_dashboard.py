@@ -552,6 +552,29 @@ def test_an_order_key_is_copied(memory_server):
     assert (copy["order_key"], copy["on_failure"]) == ("copied", "hold")
 
 
+def test_parents_and_children(memory_server):
+    """The pages of tasks link to each other; a copy has the same parents."""
+    new = (
+        b'[{"payload": "x:", "name": "first", "delay_seconds": 3600},'
+        b'{"payload": "x:", "name": "second", "after": ["first"], "on_parent_failure": "run"}]'
+    )
+    parent, child = (task["id"] for task in memory_server.post(new).json)
+    page = memory_server.ask("GET", f"/ui/tasks/{child}").body.decode()
+    assert f'After<dd><a href="/ui/tasks/{parent}">{parent}</a>' in page
+    assert f'Waits for<dd><a href="/ui/tasks/{parent}">{parent}</a>: a parent has not' in page
+    page = memory_server.ask("GET", f"/ui/tasks/{parent}").body.decode()
+    assert f'Before<dd><a href="/ui/tasks/{child}">second</a>' in page
+    listed = memory_server.ask("GET", f"/ui/tasks?parent={parent}").body.decode()
+    assert "waits for its parents" in listed
+    copy = memory_server.ask("GET", f"/ui/submit?from={child}").body.decode()
+    assert parent in copy
+    assert '<option value="run" selected>' in copy
+    form = f"url=x%3A&after={parent}&on_parent_failure=run".encode()
+    answer = memory_server.ask("POST", "/ui/submit", form)
+    made = memory_server.show(answer.header("location").rpartition("/")[2])
+    assert (made["after"], made["on_parent_failure"]) == ([parent], "run")
+
+
 def test_pausing_a_queue_needs_confirmation(memory_server):
     """Resuming a queue and running a schedule need none."""
     assert memory_server.ask("PUT", "/queues/asks", b'{"rate": 5}').status in (200, 201)

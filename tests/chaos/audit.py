@@ -16,6 +16,12 @@ CREATE TABLE chaos_moves (
 );
 CREATE FUNCTION chaos_note() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        -- Statements that promote children write the status also of those that start.
+        IF OLD.status = NEW.status THEN
+            RETURN NULL;
+        END IF;
+    END IF;
     INSERT INTO chaos_moves (task_id, source, target, node_id, at) VALUES (
         NEW.id, CASE WHEN TG_OP = 'UPDATE' THEN OLD.status END, NEW.status, NEW.node_id,
         extract(epoch FROM clock_timestamp())

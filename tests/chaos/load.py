@@ -8,7 +8,7 @@ import json
 import random
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 
 from tests.chaos.fleet import Fleet
 from tests.chaos.shape import Shape
@@ -21,6 +21,7 @@ SHARE_ORDERED, ORDER_KEYS = 0.25, 12
 SHARE_UNIQUE, UNIQUE_KEYS = 0.1, 5
 SHARE_EVENTS, ENDPOINTS = 0.05, ("a", "b")
 TOPIC = "/topics/chaos"
+SHARE_CHILDREN = 0.2  # of the tasks without a key
 STATUSES = ["PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELED"]
 
 
@@ -53,6 +54,7 @@ class Load:
         self.odd: Counter[int] = Counter()
         self.began = self.ended = 0.0
         self._shape, self._fleet, self._target = shape, fleet, target
+        self._recent: deque[str] = deque(maxlen=50)
         self._is_over = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=[n]) for n in range(CLIENTS)]
 
@@ -94,6 +96,9 @@ class Load:
         elif rng.random() < SHARE_UNIQUE / (1 - SHARE_ORDERED):
             unique_key = f"unique {rng.randrange(UNIQUE_KEYS)}"
             task["unique"] = {"key": unique_key, "while": STATUSES}
+        elif (known := list(self._recent)) and rng.random() < SHARE_CHILDREN:
+            parents = rng.sample(known, min(len(known), rng.randint(1, 3)))
+            task |= {"after": parents, "on_parent_failure": "run"}
         return key, json.dumps(task).encode()
 
     def _subscribe(self) -> None:
@@ -145,6 +150,7 @@ class Load:
             if status == 201:
                 self.answered[key] = time.monotonic()
                 self.posted[key] = task["id"]
+                self._recent.append(task["id"])
                 return
             if task.get("existing") == "returned":
                 self.returned += 1

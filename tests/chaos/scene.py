@@ -108,6 +108,7 @@ class Scene:
         assert not verdict.contradictions()
         assert verdict.ordered() >= self.shape.rate * self.shape.seconds / 50, "hardly any order"
         assert verdict.events, "no events"
+        assert len(verdict.edges) >= self.shape.rate * self.shape.seconds / 50, "hardly any parents"
         # A machine may be too slow for more.
         assert self.load.returned >= self.load.with_unique_key - UNIQUE_KEYS
         assert len(verdict.ends) >= self.shape.rate * self.shape.seconds / 10, "hardly any load"
@@ -133,6 +134,7 @@ class Scene:
             "ended": len(verdict.ends),
             "events": len(verdict.events),
             "ordered": verdict.ordered(),
+            "edges": len(verdict.edges),
             "returned": self.load.returned,
             "twice": len(verdict.twice()),
             "gap": f"{verdict.longest_gap():.2f}s",

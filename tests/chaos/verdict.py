@@ -22,6 +22,8 @@ DELIVERIES = """
 """
 EVENTS = "SELECT id::text, task_ids::text[] FROM taskflow_topic_events"
 
+EDGES = "SELECT parent_id::text, child_id::text FROM taskflow_edges"
+
 
 class Record(NamedTuple):
     """A task as its row says at the end."""
@@ -56,6 +58,7 @@ class Verdict:
         self.deliveries = [Sent(*row) for row in tasks.execute(DELIVERIES)]
         self.events: dict[str, list[str]] = dict(tasks.execute(EVENTS).fetchall())
         self.steps = steps_of(tasks)
+        self.edges = [(parent, child) for parent, child in tasks.execute(EDGES)]
         self.load, self.target = load, target
         self.ends = sorted(s.at for steps in self.steps.values() for s in steps if s.is_end)
 
@@ -77,7 +80,8 @@ class Verdict:
             why = unlawful(self.steps[record.task_id]) or self._unexplained(record)
             if why:
                 found.append(f"{why}: {record}, {self.steps[record.task_id]}")
-        return found + self.disorder() + self.duplicates() + self.wrong_deliveries()
+        found += self.disorder() + self.duplicates() + self.premature()
+        return found + self.wrong_deliveries()
 
     def wrong_deliveries(self) -> list[str]:
         """Return what contradicts that each event has one delivery for each endpoint."""
@@ -125,6 +129,15 @@ class Verdict:
                 if self.load.answered.get(record.key, float("inf")) < last_sent:
                     found.append(f"too late: {record}")
                 last_sent = max(last_sent, self.load.sent[record.key])
+        return found
+
+    def premature(self) -> list[str]:
+        """Return the children that started before a parent had finished."""
+        found = []
+        for parent, child in self.edges:
+            claims = [step for step in self.steps[child] if step.target == "RUNNING"]
+            if claims and claims[0].number < self.steps[parent][-1].number:
+                found.append(f"too early: {child}, whose parent is {parent}")
         return found
 
     def ordered(self) -> int:

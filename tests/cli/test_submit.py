@@ -62,6 +62,20 @@ class TestUrls:
         text = cli_of_each.ok("show", shown["id"]).out
         assert f"debounce key  {key}" in text
 
+    def test_parents(self, cli_of_each, service):
+        """A task with parents waits for them, and is among their children."""
+        url = "http://127.0.0.1:9/"
+        parents = cli_of_each.ok("submit", url, url, "--delay", "1h").lines
+        after = ("--after", parents[0], "--after", parents[1], "--on-parent-failure", "run")
+        [child] = cli_of_each.ok("submit", url, *after).lines
+        text = cli_of_each.ok("show", child).out
+        assert f"after              {' '.join(sorted(parents))}" in text
+        assert "on parent failure  run" in text
+        assert "2 parents have not finished" in text
+        [row] = cli_of_each.ok("list", "--parent", parents[0]).rows
+        assert (row[0], row[-1]) == (child, "2 parents have not finished")
+        assert service.show(child)["on_parent_failure"] == "run"
+
     @pytest.mark.parametrize(
         ("options", "needed"),
         [
@@ -132,6 +146,28 @@ class TestLines:
         ]
         refused = ended.err.splitlines()
         assert [line.partition(": ")[2][:7] for line in refused] == ["line 6:", "line 5:"]
+
+    def test_together(self, cli_of_each):
+        """All lines are one array, in which tasks name each other; a fault rejects all of them."""
+        lines = '{"payload": "x:", "after": ["a"]}\n{"payload": "x:", "name": "a"}\n'
+        (cli_of_each.folder / "graph.ndjson").write_text(lines)
+        key = uuid.uuid4().hex
+        command = ("submit", "-f", "graph.ndjson", "--together", "--idempotency-key", key, "--json")
+        child, parent = cli_of_each.ok(*command).documents
+        assert child["after"] == [parent["id"]]
+        assert [task["id"] for task in cli_of_each.ok(*command).documents] == [
+            child["id"],
+            parent["id"],
+        ]
+        (cli_of_each.folder / "graph.ndjson").write_text(
+            lines + '{"payload": "x:", "after": ["b"]}'
+        )
+        refused = cli_of_each.run("submit", "-f", "graph.ndjson", "--together")
+        assert refused.code == 2
+        assert "no task of the array has the name 'b'" in refused.complaint
+        (cli_of_each.folder / "graph.ndjson").write_text("{")
+        assert cli_of_each.run("submit", "-f", "graph.ndjson", "--together").code == 2
+        assert cli_of_each.run("submit", "x:", "--together").code == 2
 
     def test_a_pipe_that_is_slow_is_not_waited_for(self, cli, memory_server):
         with cli.started("submit", "-") as process:

@@ -29,6 +29,7 @@ def test_the_table_is_the_law():
     assert {tuple(map(str, row[:3])) for row in TRANSITIONS} == {
         ("PENDING", "claim", "RUNNING"),
         ("PENDING", "expire", "FAILED"),
+        ("PENDING", "parent failed", "FAILED"),
         ("PENDING", "cancel", "CANCELED"),
         ("RUNNING", "complete", "COMPLETED"),
         ("RUNNING", "fail", "FAILED"),

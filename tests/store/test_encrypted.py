@@ -93,7 +93,7 @@ PASSED_ON = {
     *("delete_finished", "record_events", "events_after", "wait_for_events", "delete_old_events"),
     *("shared_secret", "end_session", "is_session_ended", "check", "statistics"),
 }
-STAYS_ENCRYPTED = {"claim"}
+STAYS_ENCRYPTED = {"claim", "parent_result"}
 PASSED_ON_BY_SCHEDULES = {
     *("delete", "fire_due", "seconds_to_next", "wait_for_change", "delete_old_firings"),
     *("get_stored", "next_runs"),  # of which only the times are read

@@ -11,6 +11,7 @@ from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, new_task
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
+from tests.store.graphs_contract import GraphContract
 from tests.store.groups_contract import GroupContract
 from tests.store.monitoring_contract import MonitoringContract
 from tests.store.order_keys_contract import OrderContract
@@ -23,6 +24,7 @@ class TestMemoryStore(
     FlowContract,
     OrderContract,
     GroupContract,
+    GraphContract,
     CallbacksContract,
     MonitoringContract,
     CredentialsContract,

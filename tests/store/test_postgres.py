@@ -30,15 +30,16 @@ from taskflow.model.queues import RecentCounts, shares
 from taskflow.model.task import IdempotencyKey, TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.postgres import claim_scan, listener, listing, pool
+from taskflow.store.postgres.entries import entry_of, size_of
 from taskflow.store.postgres.migrate import migrate_database, migrations
 from taskflow.store.postgres.search import Found
 from taskflow.store.postgres.store import open_postgres
-from taskflow.store.postgres.submission import entry_of, size_of
 from taskflow.telemetry import Event
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, failed, new_task, released
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
+from tests.store.graphs_contract import GraphContract
 from tests.store.groups_contract import GroupContract
 from tests.store.monitoring_contract import MonitoringContract
 from tests.store.order_keys_contract import OrderContract
@@ -55,6 +56,7 @@ class TestPostgresStore(
     FlowContract,
     OrderContract,
     GroupContract,
+    GraphContract,
     CallbacksContract,
     MonitoringContract,
     CredentialsContract,

@@ -43,6 +43,7 @@ from taskflow.model.lifecycle import Move
 from taskflow.model.options import TaskOptions
 from taskflow.model.order_keys import OnFailure
 from taskflow.model.outcome import ErrorType
+from taskflow.model.parents import OnParentFailure
 from taskflow.model.queues import RecentCounts
 from taskflow.model.schedule import Overlap, ScheduleDefinition, Timing
 from taskflow.model.task import AttemptStatus, NewTask, Task, TaskStatus
@@ -57,7 +58,7 @@ from taskflow.store.postgres.store import PostgresStore, open_postgres
 from tests.store.audit_contract import ADA
 
 LATER_SECONDS = 3600.0
-EXAMPLES, LONG_EXAMPLES = 75, 2000
+EXAMPLES, LONG_EXAMPLES = 110, 2000
 QUEUES = ("default", "mail", "Z")
 OVERLAPS = (Overlap.SKIP, Overlap.CANCEL_PREVIOUS)
 KEY = "a"
@@ -167,7 +168,10 @@ class Known:
     is_delivery: bool = False
     order_key: str | None = None
     on_failure: OnFailure | None = None
-    is_waiting: bool = False  # for its turn
+    is_waiting: bool = False  # for its turn, or for its parents
+    parents: tuple[int, ...] = ()
+    open_parents: set[int] = field(default_factory=set)
+    on_parent_failure: OnParentFailure | None = None
     key: Key | None = None
     statuses: tuple[TaskStatus, ...] = ()
     has_started: bool = False
@@ -262,8 +266,9 @@ class Law(RuleBasedStateMachine):
                 self.add_one(priority, is_due=True, expires_at=LATER, retention_seconds=0.0)
                 for priority in priorities
             ],
-            # Few other steps lead to a task that holds the key.
+            # Few other steps lead to a task that holds the key, and to one that its parents start.
             self.add_in_line(OnFailure.HOLD, OVER),
+            self.add_child({0}, OnParentFailure.RUN, None),
             self.add_delivery(),
         )
 
@@ -281,7 +286,37 @@ class Law(RuleBasedStateMachine):
             line[0].is_waiting, line[0].is_due = False, True
             line[0].turn = next(self.turns)
             self.seen.add("promoted")
+        while any(self.follow(task) for task in self.kept()):
+            pass
         self.both("promote", {})
+
+    def follow(self, task: Known) -> bool:
+        """Count the parents of a task that have finished; say whether there were some."""
+        others = [self.known[number] for number in sorted(task.open_parents)]
+        ended = [other for other in others if other.is_deleted or other.status.is_final]
+        for other in ended:
+            task.open_parents.discard(other.number)
+            if not task.is_waiting:
+                continue
+            has_failed = other.status is not TaskStatus.COMPLETED
+            if has_failed and task.on_parent_failure is not OnParentFailure.RUN:
+                fails = task.on_parent_failure is OnParentFailure.FAIL
+                task.move(Move.PARENT_FAILED if fails else Move.CANCEL)
+                task.error_type = "parent_failed"
+                self.seen.add("ended by a parent")
+            elif not task.open_parents:
+                task.is_waiting = False
+                self.seen.add("started by parents")
+        return bool(ended)
+
+    def check_parents(self, task: Known, shown: Task, side: int) -> None:
+        assert shown.on_parent_failure == task.on_parent_failure
+        parents = sorted(self.ids[number][side] for number in task.parents)
+        assert list(shown.after or ()) == parents
+        assert (shown.waiting_for is not None) == task.is_waiting
+        if shown.waiting_for is not None:
+            is_open = {self.ids[number][side] for number in task.open_parents}
+            assert (shown.run_at, shown.waiting_for.task_id) == (None, min(is_open))
 
     def line(self) -> list[Known]:
         """The tasks in line, of the only order key."""
@@ -289,6 +324,9 @@ class Law(RuleBasedStateMachine):
 
     def check_line(self, task: Known, shown: Task, side: int) -> None:
         assert (shown.order_key, shown.on_failure) == (task.order_key, task.on_failure)
+        if task.parents:
+            self.check_parents(task, shown, side)
+            return
         assert (shown.waiting_for is not None) == task.is_waiting
         if shown.waiting_for is not None:
             line = self.line()
@@ -376,6 +414,40 @@ class Law(RuleBasedStateMachine):
             known.is_waiting, known.is_due = True, False
         self.known.append(known)
         return number
+
+    @rule(
+        target=tasks,
+        numbers=st.sets(tasks, min_size=1, max_size=2),
+        on_parent_failure=st.sampled_from(OnParentFailure),
+        expires_at=st.sampled_from([None, LATER, OVER]),
+    )
+    def add_child(self, numbers, on_parent_failure, expires_at):
+        """With a delay, so that several that start at once are not claimed in some order."""
+        # What is canceled and retried in one step is no parent: it may end in between, or not.
+        parents = [task for task in map(self.known.__getitem__, numbers) if task.key is None]
+        if any(task.is_deleted for task in parents) or not parents:
+            return multiple()
+        new = [
+            NewTask(
+                msgspec.Raw(b"3"),
+                delay_seconds=LATER_SECONDS,
+                max_attempts=3,
+                expires_at=expires_at,
+                after=tuple(str(self.ids[task.number][side]) for task in parents),
+                options=TaskOptions(
+                    on_parent_failure=on_parent_failure, delay_after_parents=LATER_SECONDS
+                ),
+            )
+            for side in (0, 1)
+        ]
+        [[in_memory], [in_postgres]] = self.both("add", {"tasks": [new[0]]}, {"tasks": [new[1]]})
+        known = Known(len(self.known), 0, False, next(self.turns), QUEUES[0])
+        known.parents = tuple(task.number for task in parents)
+        known.open_parents, known.is_waiting = set(known.parents), True
+        known.on_parent_failure, known.expires_at = on_parent_failure, expires_at
+        self.ids.append((in_memory.id, in_postgres.id))
+        self.known.append(known)
+        return known.number
 
     @rule(
         target=tasks,
@@ -510,6 +582,13 @@ class Law(RuleBasedStateMachine):
         assert self.numbers(answers) == [{task.number} if is_failed else set()] * 2
         if is_failed:
             self.retried([task])
+
+    @rule(target=tasks)
+    def overlap(self):
+        """A schedule runs while its last task is open, which few other steps lead to."""
+        number = self.run_schedule(Overlap.SKIP)
+        self.run_schedule(Overlap.SKIP)
+        return number
 
     # Nodes
 
@@ -667,8 +746,9 @@ class Law(RuleBasedStateMachine):
             task.attempts.append((task.attempt, task.status.value))
             self.check_attempts(task)  # before it may be deleted
 
-    @rule(chosen=claims, is_due=st.booleans())
-    def schedule_retry(self, chosen, is_due):
+    @rule(chosen=claims, is_due=st.booleans(), is_held=st.booleans())
+    def schedule_retry(self, chosen, is_due, is_held):
+        chosen = self.held_or(chosen, is_held)
         delay = 0.0 if is_due else LATER_SECONDS
 
         def retrial(claim):
@@ -718,6 +798,8 @@ class Law(RuleBasedStateMachine):
         # One that starts in its turn and one that starts at once do so in no known order.
         if any(self.known[number].order_key for number in numbers):
             numbers = {number for number in numbers if self.known[number].order_key}
+        elif any(self.known[number].parents for number in numbers):
+            numbers = {number for number in numbers if self.known[number].parents}
         is_legal = self.retried_together(numbers)
         self.retried(self.many_moved_by_hand("retry_many", numbers, is_legal))
 
@@ -817,6 +899,14 @@ class Law(RuleBasedStateMachine):
                 task.key = None
             if task.order_key is not None:
                 task.is_waiting, task.is_due = True, False
+            if task.parents:
+                others = [self.known[number] for number in task.parents]
+                task.open_parents = {
+                    other.number
+                    for other in others
+                    if not other.is_deleted and not other.status.is_final
+                }
+                task.is_waiting, task.is_due = bool(task.open_parents), not task.open_parents
 
     # By the clock
 
@@ -854,6 +944,7 @@ class Law(RuleBasedStateMachine):
             task
             for task in self.kept()
             if task.status.is_final and not task.holds_key and is_old[task.retention_seconds]
+            if not any(task.number in one.parents for one in self.kept() if not one.status.is_final)
         ]
         answers = self.both("delete_finished", {"age_seconds": age_seconds, "limit": 1000})
         assert answers == [len(old)] * 2
@@ -962,4 +1053,5 @@ def test_both_stores_keep_the_law(stores: Stores, is_long: bool) -> None:
     )
     # The sequences got everywhere, or the test would prove little.
     places = ("expired", "deleted", "audited", "overlap", "promoted", "skipped")
-    assert seen == {*AttemptStatus, *places, *Existing, "rejected", "displaced"}
+    of_parents = ("ended by a parent", "started by parents")
+    assert seen == {*AttemptStatus, *places, *of_parents, *Existing, "rejected", "displaced"}

@@ -205,6 +205,26 @@ def test_tasks_with_an_order_key_beside_the_version_before(tmp_path, tasks, befo
         assert node.ask("GET", f"/tasks/{ids[-1]}").body["error_type"] == "invalid_url"
 
 
+def test_graphs_beside_the_version_before(tmp_path, tasks, before):
+    """A node of that version runs each task after its parents, and their ends count."""
+    items = [
+        Submission("no url", name="a"),
+        Submission("no url", name="b", after=["a"], on_parent_failure="run"),
+        Submission("no url", after=["b"]),
+    ]
+    with running("serve", tmp_path, DATABASE_URL=tasks.url, **before):
+        migrated = CommandLine(tmp_path, url=None).run("migrate", DATABASE_URL=tasks.url)
+        assert migrated.code == 0, migrated
+        with psycopg.connect(tasks.url) as connection:
+            first, child, last = (str(task.id) for task in enqueue_many(connection, items))
+        wait_until(lambda: tasks.row(first).status == "FAILED")
+        assert tasks.row(child).status == "PENDING"
+        trio.run(promote, tasks.url)
+        wait_until(lambda: tasks.row(child).status == "FAILED")
+        trio.run(promote, tasks.url)
+        assert tasks.row(last).status == "CANCELED"
+
+
 def test_tasks_with_keys_beside_the_version_before(tmp_path, tasks, before):
     """A node of that version runs them, and frees their keys."""
     items = [

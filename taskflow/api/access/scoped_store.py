@@ -13,10 +13,12 @@ from typing import Final, NoReturn, cast
 
 import msgspec
 
+from taskflow.model import graphs
 from taskflow.model.audit import Actor, NewEntry
 from taskflow.model.errors import Forbidden, GroupClosed, QueueNotFound, Unprocessable
 from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.graphs import parent_ids
 from taskflow.model.groups import (
     ALL_GROUPS,
     Group,
@@ -65,6 +67,17 @@ def check_queue(scope: QueueScope, queue: str) -> None:
         raise Forbidden(f"this key may use the queues {scope} only, and the task goes to {queue}")
 
 
+async def _parent_refusal(
+    store: TaskStore, scope: QueueScope, tasks: Sequence[NewTask], *, under: str = ""
+) -> Unprocessable | None:
+    """Return an error if a parent of new tasks is not in the scope, as if it did not exist."""
+    if not (ids := parent_ids(tasks)):
+        return None
+    queues = await store.queues_of(ids)
+    children = {task_id: 0 for task_id, queue in queues.items() if scope.allows(queue)}
+    return graphs.refusal_of(tasks, children, under=under)
+
+
 class ScopedStore:
     """The verbs of ``TaskStore`` that requests use, limited to a scope.
 
@@ -92,8 +105,12 @@ class ScopedStore:
         return [next(added) if error is None else error for error in errors]
 
     async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
-        await self._check(tasks)
-        return self._visible(await self._store.add_once(tasks, key))
+        self._check_queues(tasks)
+        if (refusal := await self._refusal(tasks)) is None:
+            return self._visible(await self._store.add_once(tasks, key))
+        if (added := await self.find_added(key)) is None:  # a parent may be deleted since
+            raise refusal
+        return added
 
     async def find_added(self, key: IdempotencyKey) -> AddedOnce | None:
         added = await self._store.find_added(key)
@@ -174,10 +191,10 @@ class ScopedStore:
             check_queue(self._scope, task.queue)
 
     async def _refusal(self, tasks: Sequence[NewTask]) -> GroupClosed | Unprocessable | None:
-        """Return an error if tasks would join a group that is not in the scope."""
+        """Return an error if tasks name a group or a parent that is not in the scope."""
         ids = {task.group for task in tasks if task.group is not None}
         known = {group_id: _JOINABLE for group_id in ids if await self.groups.get(group_id)}
-        return refusal_of(tasks, known)
+        return refusal_of(tasks, known) or await _parent_refusal(self._store, self._scope, tasks)
 
     def _if_visible(self, task: Task | None) -> Task | None:
         return task if task is not None and self._scope.allows(task.queue) else None
@@ -249,6 +266,9 @@ class ScopedGroups:
             queues.append(new.completion.queue)
         for queue in queues:
             check_queue(self._scope, queue)
+        refusal = await _parent_refusal(self._store, self._scope, tasks, under="/tasks")
+        if refusal is not None:
+            raise refusal
         added = await self._groups.add(new, tasks, key=key)
         return msgspec.structs.replace(added, group=await self._shown(added.group))
 

@@ -31,7 +31,7 @@ _OPTIONS: Final = ("queue", "priority", "max_attempts", "backoff", "retry_on", "
 _MORE_OPTIONS: Final = (
     *("sign", "credential", "unique", "debounce", "tags", "retention_seconds", "callback_url"),
 )
-_ORDER: Final = ("order_key", "on_failure")
+_RELATIONS: Final = ("order_key", "on_failure", "after", "on_parent_failure")
 _HOLDS: Final[Mapping[HoldReason, str]] = {
     HoldReason.QUEUE_PAUSED: "queue paused",
     HoldReason.QUEUE_CONCURRENCY: "queue concurrency limit",
@@ -168,7 +168,7 @@ def curl_of_task(task: Task, url: str) -> str:
     """Return a command that submits the same task again."""
     options = {
         name: value
-        for name in (*_OPTIONS, *_MORE_OPTIONS, *_ORDER)
+        for name in (*_OPTIONS, *_MORE_OPTIONS, *_RELATIONS)
         if (value := getattr(task, name)) not in (None, {}) and (name, value) != ("priority", 0)
     }
     document = msgspec.json.encode({"payload": task.payload, **options}).decode()

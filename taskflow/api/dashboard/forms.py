@@ -34,9 +34,13 @@ _POINTERS: Final[Mapping[str, str]] = {
     "callback_url": "#/callback_url",
     "order_key": "#/order_key",
     "on_failure": "#/on_failure",
+    "after": "#/after",
+    "on_parent_failure": "#/on_parent_failure",
 }
 _NUMBERS: Final = ("priority", "delay_seconds", "max_attempts")
-_TEXTS: Final = ("queue", "credential", "callback_url", "order_key", "on_failure")
+_TEXTS: Final = (
+    *("queue", "credential", "callback_url", "order_key", "on_failure", "on_parent_failure"),
+)
 _CHOICES: Final[Mapping[str, bool]] = {"yes": True, "no": False}
 FIELDS: Final = tuple(_POINTERS)
 _MAX_FIELDS: Final = 50
@@ -98,6 +102,8 @@ def document_of(form: Mapping[str, str]) -> bytes:
     document: dict[str, Any] = {"payload": _payload(filled)}
     document |= {name: filled[name] for name in _TEXTS if name in filled}
     document |= {name: _number(name, filled[name]) for name in _NUMBERS if name in filled}
+    if "after" in filled:
+        document["after"] = filled["after"].replace(",", " ").split()
     if "sign" in filled:
         document["sign"] = _CHOICES.get(filled["sign"], filled["sign"])
     if "tags" in filled:
@@ -136,6 +142,8 @@ def form_of(task: Task) -> dict[str, str]:
         "callback_url": task.callback_url,
         "order_key": task.order_key,
         "on_failure": task.on_failure,
+        "after": "\n".join(map(str, task.after or ())) or None,
+        "on_parent_failure": task.on_parent_failure,
     }
     return {name: str(value) for name, value in values.items() if value is not None}
 

@@ -22,14 +22,17 @@ from taskflow.api.reading.paths import task_id_of
 from taskflow.api.results import attachment_of
 from taskflow.model import lifecycle
 from taskflow.model.audit import Actor
-from taskflow.model.errors import IllegalMove, TaskNotFound
+from taskflow.model.errors import IllegalMove, TaskNotFound, TooManySearches
 from taskflow.model.event import EventFilter
+from taskflow.model.filter import TaskFilter
 from taskflow.model.lifecycle import Move
 from taskflow.model.outcome import KeptResponse, StoredResponse
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
+from taskflow.store.base.listing import LARGE_FIELDS
 from taskflow.store.base.store import TaskStore
 
 MAX_RESPONSES: Final = 5
+MAX_CHILDREN: Final = 10
 MAX_BYTES_PER_CHARACTER: Final = 12
 """Maximum length of a character in JSON: a pair of escapes."""
 
@@ -123,11 +126,13 @@ async def _load(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any
     task = await _found(store, task_id)
     with store_timeout():
         attempts = await store.attempts(task_id) or []
+    children = await _children_of(store, task_id)
     payload = formatting.payload_of(task)
     result = None if task.result is None else _result_of(task.result)
     sent = payload.get("body")
     return {
         "task": task,
+        "children": children,
         "payload": payload,
         "sent": None if sent is None else _body(formatting.pretty(bytes(sent))),
         "attempts": list(
@@ -147,6 +152,17 @@ async def _load(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any
         "may_retry": task.status in (TaskStatus.FAILED, TaskStatus.CANCELED),
         "is_final": task.status.is_final,
     }
+
+
+async def _children_of(store: TaskStore, task_id: uuid.UUID) -> list[Task]:
+    """Return the last children of a task, one more than are shown; none while searches are busy."""
+    wanted = TaskFilter(parent=task_id)
+    try:
+        with store_timeout():
+            found = await store.page(limit=MAX_CHILDREN + 1, filter=wanted, without=LARGE_FIELDS)
+    except TooManySearches:
+        return []
+    return found.tasks
 
 
 def _result_of(document: msgspec.Raw) -> StoredResponse | None:

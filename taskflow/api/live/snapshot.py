@@ -38,9 +38,10 @@ class Snapshot:
     def may_be_outdated(self) -> bool:
         """True if the task may have changed since, without an event.
 
-        A submission can replace it, and its turn in a line is no change of its status.
+        A submission can replace it, and the end of a wait for others is no change of its status.
         """
-        return bool(self.task.unique or self.task.debounce or self.task.order_key)
+        task = self.task
+        return bool(task.unique or task.debounce or task.order_key or task.after)
 
     def shown(self, fields: Sequence[str] | None) -> Representation:
         """Return the task, or the selected fields of it."""

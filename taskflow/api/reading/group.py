@@ -7,11 +7,13 @@ from typing import Final
 
 import msgspec
 
+from taskflow.api.reading.graph import check_graph
 from taskflow.checkpoints import Checkpoints
 from taskflow.model.errors import RequestError
 from taskflow.model.groups import NewGroup, OnMemberFailure
 from taskflow.model.request import RequestPayload
 from taskflow.model.task import DEFAULT_QUEUE, NewTask
+from taskflow.schema.graph_tasks import refuse_links
 from taskflow.schema.groups import NOT_IN_COMPLETIONS, ONLY_SHOWN, GroupRequest
 from taskflow.schema.json_text import object_fields
 from taskflow.schema.new_task import elements_of
@@ -99,6 +101,8 @@ async def _members_of(text: bytes, read_task: ReadTask, errors: ValidationErrors
             tasks.append(task)
         if errors.is_full:
             break
+    if not errors:
+        await check_graph(tasks, errors, under="/tasks")
     return tasks
 
 
@@ -124,6 +128,7 @@ def _completion_of(text: bytes, read_task: ReadTask, errors: ValidationErrors) -
                 f"on_complete.{name} is for POST /tasks: the task of a completed group cannot have "
                 "it",
             )
+    refuse_links(task, "/on_complete", errors)
     payload = _request_of(bytes(task.payload), errors)
     return msgspec.structs.replace(task, payload=msgspec.Raw(payload))
 

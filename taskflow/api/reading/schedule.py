@@ -21,6 +21,7 @@ from taskflow.model.request import RequestPayload, StoredPayload
 from taskflow.model.schedule import Missed, Overlap, ScheduleChange, ScheduleDefinition, Timing
 from taskflow.model.schedule_times import TimingError, check_timing
 from taskflow.model.task import NewTask
+from taskflow.schema.graph_tasks import refuse_links
 from taskflow.schema.json_text import object_fields
 from taskflow.schema.known_credentials import KnownCredentials
 from taskflow.schema.merge_patch import patch_fields_of, patched
@@ -120,6 +121,7 @@ class Reading(msgspec.Struct, frozen=True):
                 )
         if template.group is not None:
             errors.add("/task/group", "task.group is for POST /tasks: schedules have no group")
+        refuse_links(template, "/task", errors)
         for name in KEYS:
             if getattr(template.options, name) is not None:
                 errors.add(

@@ -96,6 +96,8 @@ def _value_of(name: str, info: inspect.Type) -> dict[str, Any]:
             settings["multiple"] = any(map(is_list, kinds))
         case inspect.DictType() if name == "tags":
             settings |= {"type": TAG, "multiple": True}
+        case inspect.VarTupleType() if name == "after":
+            settings |= {"type": click.UUID, "multiple": True, "metavar": "ID"}
         case inspect.DateTimeType():
             settings["type"] = PAST if name.endswith(_PAST) else FUTURE
         case inspect.FloatType():
@@ -152,7 +154,7 @@ _FILTER_OPTIONS: Final = declared_options(
 OPTION_NAMES: Final = tuple(
     name
     for name in TaskRequest.__struct_fields__
-    if name != "payload" and has_option(TaskRequest, name)
+    if name not in ("payload", "name") and has_option(TaskRequest, name)
 )
 REQUEST_NAMES: Final = ("method", "header", "data", "fetch_timeout")
 
@@ -180,6 +182,7 @@ def options_of(arguments: Mapping[str, Any]) -> Options:
     """
     found = {name: arguments.get(name) for name in OPTION_NAMES}
     found["tags"] = dict_of(arguments["tags"], "--tag")
+    found["after"] = list(arguments.get("after") or ()) or None
     found["unique"] = _key_of(arguments, _UNIQUE)
     found["debounce"] = _key_of(arguments, _DEBOUNCE)
     return cast("Options", {name: value for name, value in found.items() if value is not None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+import uuid
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
@@ -25,6 +26,7 @@ from taskflow.model.outcome import KeptResponse
 from taskflow.model.task import AttemptRecord, TaskStatus
 
 MAX_SHOWN_CHARACTERS: Final = 1000  # of a payload or a response
+MAX_LISTED_PARENTS: Final = 10
 _COLUMNS: Final = (
     Column("ATTEMPT", is_number=True),
     Column("STATUS"),
@@ -117,6 +119,9 @@ def pairs_of(task: Task, now: dt.datetime) -> Iterator[tuple[str, object]]:
     yield "on failure", task.on_failure
     yield "group", task.group
     yield "completion of", task.completion_of
+    yield "name", task.name
+    yield "after", _listed(task.after)
+    yield "on parent failure", task.on_parent_failure
     yield "priority", task.priority or None
     yield "attempt", f"{task.attempt} of {task.max_attempts}"
     yield "rescues", task.rescues or None
@@ -198,6 +203,14 @@ def _waiting_for(task: Task) -> str | None:
     if (waiting := task.waiting_for) is None:
         return None
     return waiting.detail if waiting.task_id is None else f"{waiting.task_id}: {waiting.detail}"
+
+
+def _listed(ids: Sequence[uuid.UUID] | None) -> str | None:
+    if ids is None:
+        return None
+    more = len(ids) - MAX_LISTED_PARENTS
+    text = " ".join(map(str, ids[:MAX_LISTED_PARENTS]))
+    return f"{text} and {more} more" if more > 0 else text
 
 
 def _payload_of(task: Task) -> str:

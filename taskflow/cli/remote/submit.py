@@ -82,6 +82,20 @@ class Submitter:
                 self._end_waiting()
         return self._status()
 
+    async def submit_together(
+        self, client: Client, reader: LineReader, options: Options, idempotency_key: str | None
+    ) -> ExitStatus:
+        """Submit all lines of a file or a pipe in one request."""
+        items: list[Submission] = []
+        while batch := await reader.next_batch():
+            for line in batch.lines:
+                try:
+                    items.append(submission_of(line, options))
+                except ValueError as error:
+                    raise Failure(f"line {line.number}: {error}", ExitStatus.USAGE) from None
+        key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
+        return await self.submit_items(client, items, key)
+
     async def submit_lines(
         self, client: Client, reader: LineReader, options: Options
     ) -> ExitStatus:
@@ -184,12 +198,17 @@ class Submitter:
 @click.option(
     "--file", "-f", "path", metavar="FILE", help="Read lines from a file; - is standard input."
 )
+@click.option(
+    "--together",
+    is_flag=True,
+    help="Submit all lines in one request, all or none: then tasks can name each other in after.",
+)
 @click.option("--wait", "-w", is_flag=True, help="Wait until the tasks are finished.")
 @click.option("--json", "as_json", is_flag=True, help="Print each task as JSON, one per line.")
 @click.option(
     "--idempotency-key",
     metavar="KEY",
-    help="Repeating the command with this key submits nothing new; for URLs only.",
+    help="Repeating the command with this key submits nothing new; for URLs, or with --together.",
 )
 @task_options
 @request_options
@@ -220,14 +239,21 @@ def submit_command(
       taskflow submit https://example.com/orders -d '{"order": 4711}' -H 'X-Shop: 7' --wait
       taskflow submit -f urls.txt --queue crawl --max-attempts 3
       zcat urls.gz | taskflow submit - --wait > finished.tsv
+      taskflow submit -f pipeline.ndjson --together
     """
     if urls == (STANDARD_INPUT,) and path is None:
         urls, path = (), STANDARD_INPUT
-    _check(urls, path, idempotency_key, options)
+    together: bool = options.pop("together")
+    _check(urls, path, None if together else idempotency_key, options)
+    if together and path is None:
+        raise click.UsageError("--together is for the lines of a file; URLs have no names")
     task = options_of(options)
     submitter = Submitter(should_wait=wait, as_json=as_json)
 
     async def work(client: Client) -> int:
+        if path is not None and together:
+            reader = LineReader(path)
+            return await submitter.submit_together(client, reader, task, idempotency_key)
         if path is not None:
             return await submitter.submit_lines(client, LineReader(path), task)
         items = [Submission(payload_of(url, options), **task) for url in urls]
@@ -253,6 +279,8 @@ def _check(
     if path is None:
         return
     if idempotency_key is not None:
-        raise click.UsageError("--idempotency-key is for URLs; each line is submitted once anyway")
+        raise click.UsageError(
+            "--idempotency-key is for URLs, or with --together; each line is submitted once anyway"
+        )
     if any(options[name] for name in REQUEST_NAMES):
         raise click.UsageError("the lines describe the requests, as JSON objects")

@@ -178,9 +178,9 @@ async def masked_claims(masking: Masking, claims: Iterable[Claim]) -> list[Claim
 def _is_due(task: NewTask) -> bool:
     """Return whether a task may run at once; times are for the store's clock to compare.
 
-    A task with an order key has to wait for its turn.
+    Some tasks have to wait for others.
     """
-    if task.order_key is not None:
+    if task.waits:
         return False
     return task.delay_seconds <= 0 and task.run_at is None and task.expires_at is None
 

@@ -39,6 +39,20 @@ class Page(msgspec.Struct, frozen=True):
     next_before: uuid.UUID | None
 
 
+class ParentResult(msgspec.Struct, frozen=True):
+    """The result of a parent of a task.
+
+    Attributes:
+        task_id: The parent.
+        result: Its result, as it is stored; ``None`` if it has none, or if it is too large.
+        is_too_large: Whether it is too large.
+    """
+
+    task_id: uuid.UUID
+    result: bytes | None
+    is_too_large: bool = False
+
+
 class ListingStore(abc.ABC):
     """Reads tasks; a part of ``TaskStore``.
 
@@ -63,6 +77,18 @@ class ListingStore(abc.ABC):
     @abc.abstractmethod
     async def queues_of(self, task_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, str]:
         """Return the queue of each of these tasks that exists."""
+
+    @abc.abstractmethod
+    async def parent_result(
+        self, task_id: uuid.UUID, parent: str, *, max_bytes: int
+    ) -> ParentResult | None:
+        """Return the result of a parent of a task; ``None`` if there is no such parent any more.
+
+        Args:
+            task_id: The task.
+            parent: The name or the id of the parent, as the task gives it.
+            max_bytes: Maximum size of the result, as JSON.
+        """
 
     @abc.abstractmethod
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:

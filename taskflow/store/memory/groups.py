@@ -149,6 +149,7 @@ class GroupTasks(msgspec.Struct, frozen=True):
         find: Returns the tasks that exist.
         cancel_rest: Cancels the open members of groups that are to be canceled.
         retry: Retries a finished task.
+        check_parents: Checks that the parents of new tasks exist.
     """
 
     new_id: Callable[[], uuid.UUID]
@@ -156,6 +157,7 @@ class GroupTasks(msgspec.Struct, frozen=True):
     find: Callable[[Iterable[uuid.UUID]], list[Task]]
     cancel_rest: Callable[[], int]
     retry: Callable[[uuid.UUID], Task]
+    check_parents: Callable[[Sequence[NewTask]], None]
 
 
 class MemoryGroups(GroupStore):
@@ -195,6 +197,7 @@ class MemoryGroups(GroupStore):
         await trio.lowlevel.checkpoint()
         if key is not None and (known := self._known(key)) is not None:
             return known
+        self._tasks.check_parents(tasks)
         group = Group(
             id=self._tasks.new_id(),
             name=new.name,

@@ -38,6 +38,7 @@ from taskflow.store.base.listing import (
     ListingStore,
     MonitoringStore,
     Page,
+    ParentResult,
 )
 from taskflow.store.memory.queues import FinishedCounts, Kind, MemoryQueues, lines_of, sum_of
 from taskflow.store.memory.state import MemoryNode, MemoryState
@@ -60,6 +61,18 @@ class MemoryListing(MemoryState, ListingStore):
     async def queues_of(self, task_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, str]:
         await trio.lowlevel.checkpoint()
         return {task.id: task.queue for task in self._find(task_ids)}
+
+    async def parent_result(
+        self, task_id: uuid.UUID, parent: str, *, max_bytes: int
+    ) -> ParentResult | None:
+        await trio.lowlevel.checkpoint()
+        known = self._tasks.get(self._graphs.parent(task_id, parent))
+        if known is None:
+            return None
+        result = None if known.result is None else bytes(known.result)
+        if result is not None and len(result) > max_bytes:
+            return ParentResult(known.id, None, is_too_large=True)
+        return ParentResult(known.id, result)
 
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
         await trio.lowlevel.checkpoint()

@@ -21,6 +21,8 @@ from taskflow.model.event import TaskEvent
 from taskflow.model.lifecycle import Move
 from taskflow.model.masking import Masking
 from taskflow.model.order_keys import behind
+from taskflow.model.outcome import ErrorType
+from taskflow.model.parents import OnParentFailure, failure_of
 from taskflow.model.queue_limits import Limiter, QueueHost
 from taskflow.model.task import (
     AttemptRecord,
@@ -33,6 +35,7 @@ from taskflow.model.task import (
 )
 from taskflow.store.base.claims import Cancellations, DirectClaims
 from taskflow.store.memory.audit import MemoryAudit
+from taskflow.store.memory.graphs import GraphBook, GraphTasks
 from taskflow.store.memory.groups import GroupBook
 from taskflow.store.memory.queues import FinishedCounts, MemoryQueues
 from taskflow.wakeup import WakeUp
@@ -109,6 +112,14 @@ class MemoryState:
         # The one of them that was started and has not finished, if there is one.
         self._started: dict[tuple[str, str], uuid.UUID] = {}
         self._groups: Final = GroupBook(self._now, self._enter_one)
+        self._graphs: Final = GraphBook(
+            GraphTasks(
+                find=self._find_one,
+                start=self._start_child,
+                restart=self._start_after,
+                end=self._end_child,
+            )
+        )
         self._nodes: dict[uuid.UUID, MemoryNode] = {}
         self._keys: dict[str, KnownKey] = {}
         # The last task with each unique or debounce key of a queue.
@@ -158,6 +169,9 @@ class MemoryState:
             return task if has_not_started(task) else None
         return task if task.unique and task.status in task.unique.statuses else None
 
+    def _find_one(self, task_id: uuid.UUID) -> Task | None:
+        return self._tasks.get(task_id)
+
     def _find_submitted(self, task_id: uuid.UUID) -> tuple[Task, NewTask] | None:
         """Return a task, and how it was submitted."""
         task = self._tasks.get(task_id)
@@ -183,8 +197,12 @@ class MemoryState:
         for task in tasks:
             await checkpoints.after(task.size_bytes)
             held = task if limiter is None else self._with_hold(task, limiter, now)
-            shown.append(self._masking.task(held if are_new else self._with_task_ahead(held)))
+            shown.append(self._masking.task(held if are_new else self._explained(held)))
         return shown
+
+    def _explained(self, task: Task) -> Task:
+        """Return the task with the tasks that it waits for."""
+        return self._graphs.shown(self._with_task_ahead(task))
 
     def _with_task_ahead(self, task: Task) -> Task:
         """Return the task with the one directly ahead in line, if it waits for one."""
@@ -219,23 +237,25 @@ class MemoryState:
         for new in new_tasks:
             tasks.append(self._made(new, now))
             await checkpoints.after(0)
+        tasks = self._graphs.linked(tasks, new_tasks)
         self._enter_new(tasks, new_tasks)
         return tasks
 
     def _add_at_once(self, new_tasks: Sequence[NewTask]) -> list[Task]:
         """Store a few new tasks."""
         now = self._now()
-        tasks = [self._made(new, now) for new in new_tasks]
+        tasks = self._graphs.linked([self._made(new, now) for new in new_tasks], new_tasks)
         self._enter_new(tasks, new_tasks)
         return tasks
 
     def _made(self, new: NewTask, now: dt.datetime) -> Task:
-        run_at = None if new.order_key is not None else _due_at(new, now)
+        run_at = None if new.waits else _due_at(new, now)
         return new.as_task(self._new_id(), created_at=now, run_at=run_at)
 
     def _enter_new(self, tasks: Sequence[Task], new_tasks: Sequence[NewTask]) -> None:
         """Store new tasks; an idle node may claim them at once."""
         self._groups.check(new_tasks)
+        self._graphs.check(new_tasks)
         with self._direct_claims.reserved(new_tasks) as (reservation, indexes):
             self._enter(tasks, new_tasks)
             direct = [tasks[index] for index in indexes if self._is_alive(reservation.node_id)]
@@ -264,6 +284,7 @@ class MemoryState:
         for task in tasks:
             self._line_up(task)
             self._groups.note(task)
+            self._graphs.join(task)
 
     def _enter_one(self, new: NewTask) -> uuid.UUID:
         """Store a task that no client submitted, and return its id."""
@@ -297,6 +318,7 @@ class MemoryState:
         self._attempts.pop(task_id, None)
         self._debounced_until.pop(task_id, None)
         self._leave_line(task)
+        self._graphs.forget(task_id)
 
     def _forget_key(self, task_id: uuid.UUID) -> None:
         key = self._key_of(self._submitted[task_id])
@@ -362,12 +384,34 @@ class MemoryState:
         self._record_events([moved])
         self._line_up(moved)
         self._groups.note(moved)
+        self._graphs.note(moved)
         return moved
+
+    # Parents
+
+    def _start_child(self, task: Task) -> None:
+        """Start a task whose parents have finished; its delay counts from their end."""
+        self._start_after(task, self._submitted[task.id].delay_seconds)
+
+    def _start_after(self, task: Task, delay_seconds: float = 0.0) -> None:
+        run_at = self._now() + dt.timedelta(seconds=delay_seconds)
+        self._put(msgspec.structs.replace(task, waiting_for=None, run_at=run_at))
+        self._work.notify()
+
+    def _end_child(self, task: Task, parent: Task) -> None:
+        """Cancel a task or let it fail, because a parent did not complete."""
+        fails = task.on_parent_failure is OnParentFailure.FAIL
+        self._move(
+            task.id,
+            Move.PARENT_FAILED if fails else Move.CANCEL,
+            error=failure_of(parent.id, parent.status),
+            error_type=ErrorType.PARENT_FAILED,
+        )
 
     def _cancel_rest(self) -> int:
         """Cancel the open members of groups that are to be canceled, and return their number."""
-        canceled = [self._cancel(task_id) for task_id in self._groups.open_to_cancel()]
-        return len(canceled)
+        with self._graphs.together():
+            return len([self._cancel(task_id) for task_id in self._groups.open_to_cancel()])
 
     def _cancel(self, task_id: uuid.UUID) -> Task:
         hold = self._holds.get(task_id)

@@ -6,6 +6,7 @@ exit.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import secrets
 from collections.abc import Iterator
@@ -76,6 +77,7 @@ class MemoryStore(
                 find=self._find,
                 cancel_rest=self._cancel_rest,
                 retry=self._retry,
+                check_parents=functools.partial(self._graphs.check, under="/tasks"),
             ),
             now=self._now,
             masking=masking,

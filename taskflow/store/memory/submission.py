@@ -95,8 +95,10 @@ class MemorySubmission(MemoryState, SubmissionStore):
             made.append(self._made(task, now))
             await checkpoints.after(0)
         self._groups.check(tasks)
+        self._graphs.check(tasks)
         self._reject_taken(tasks)
         fresh: dict[uuid.UUID, Fresh] = {}
+        made = self._graphs.linked(made, tasks)
         added = [self._add_or_meet(*one, fresh) for one in zip(made, tasks, strict=True)]
         self._enter([one.task for one in fresh.values()], [one.new for one in fresh.values()])
         self._work.notify()

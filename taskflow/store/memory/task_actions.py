@@ -15,7 +15,7 @@ from taskflow.model.audit import Action, Actor, NewEntry
 from taskflow.model.audit_entries import entry_of
 from taskflow.model.errors import NotUnique
 from taskflow.model.lifecycle import Move
-from taskflow.model.order_keys import IN_LINE, OnFailure
+from taskflow.model.order_keys import OnFailure
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import NewTask, Task, TaskStatus
 from taskflow.store.base.task_actions import EXPIRED, TaskActionStore
@@ -39,7 +39,7 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
             return None
         retried = self._retry(task_id)
         self._audit.add(entry_of(Action.TASK_RETRY, by, str(task_id)))
-        return self._masking.task(self._with_task_ahead(retried))
+        return self._masking.task(self._explained(retried))
 
     async def skip(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
         await trio.lowlevel.checkpoint()
@@ -67,7 +67,8 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
         self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
     ) -> set[uuid.UUID]:
         await trio.lowlevel.checkpoint()
-        return await self._act(Move.CANCEL, self._cancel, task_ids, entry)
+        with self._graphs.together():
+            return await self._act(Move.CANCEL, self._cancel, task_ids, entry)
 
     async def retry_many(
         self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
@@ -90,8 +91,9 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
         await trio.lowlevel.checkpoint()
         now = self._now()
         over = [task_id for at, task_id in await self._in_order() if at <= now][:limit]
-        for task_id in over:
-            self._move(task_id, Move.EXPIRE, error=EXPIRED, error_type=ErrorType.EXPIRED)
+        with self._graphs.together():
+            for task_id in over:
+                self._move(task_id, Move.EXPIRE, error=EXPIRED, error_type=ErrorType.EXPIRED)
         self._cancel_rest()
         return len(over)
 
@@ -104,7 +106,9 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
         await trio.lowlevel.checkpoint()
         now, checkpoints, deleted = self._now(), Checkpoints(), 0
         for task_id in list(self._tasks):
-            if (task := self._tasks.get(task_id)) and _is_over(task, age_seconds, now):
+            task = self._tasks.get(task_id)
+            is_over = task is not None and _is_over(task, age_seconds, now)
+            if is_over and not self._graphs.has_open_children(task_id):
                 self._delete(task_id)
                 deleted += 1
             if deleted == limit:
@@ -155,12 +159,12 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
         task = self._tasks[task_id]
         lifecycle.target_of(task.status, Move.MANUAL_RETRY)
         self._take_key(task_id)
-        schedule, is_ordered = task.schedule, task.order_key is not None
-        self._move(
+        waiting_for = self._submitted[task_id].waiting_for
+        retried = self._move(
             task_id,
             Move.MANUAL_RETRY,
-            run_at=None if is_ordered else self._now(),
-            waiting_for=IN_LINE if is_ordered else None,
+            run_at=None if waiting_for else self._now(),
+            waiting_for=waiting_for,
             started_at=None,
             attempt=0,
             rescues=0,
@@ -168,8 +172,9 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
             error_type=None,
             expires_at=None,
         )
-        if schedule in self._schedule_tasks:
-            self._schedule_tasks[schedule].add(task_id)
+        if task.schedule in self._schedule_tasks:
+            self._schedule_tasks[task.schedule].add(task_id)
+        self._graphs.rejoin(retried)
         return self._tasks[task_id]  # the next one in line may be this one
 
     def _take_key(self, task_id: uuid.UUID) -> None:

@@ -17,14 +17,23 @@ from psycopg.pq import Format, TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg.types.uuid import UUIDBinaryLoader
 
-from taskflow.model.errors import IdempotencyKeyReused, NotUnique, StoreUnusable, TaskGone
+from taskflow.model import graphs
+from taskflow.model.errors import (
+    IdempotencyKeyReused,
+    NotUnique,
+    StoreUnusable,
+    TaskGone,
+    Unprocessable,
+)
+from taskflow.model.graphs import is_graph, parent_ids
 from taskflow.model.groups import refusal_of, refuse_mix
+from taskflow.model.parents import MAX_CHILDREN
 from taskflow.model.task import IdempotencyKey, NewTask, Task
+from taskflow.store.postgres.entries import entries_of, parameters_of, stored_tasks
 from taskflow.store.postgres.groups import states_of
 from taskflow.store.postgres.keyed_submission import existing_ids, request_of, results_of
 from taskflow.store.postgres.rows import Row, load_queries, task_of
 from taskflow.store.postgres.session import ENCODING, CommitWatch, UtcBinaryLoader
-from taskflow.store.postgres.submission import entries_of, parameters_of
 
 Connection: TypeAlias = psycopg.Connection[Any]
 AsyncConnection: TypeAlias = psycopg.AsyncConnection[Any]
@@ -71,7 +80,7 @@ def add(
         StoreUnusable: TaskFlow's tables do not exist, or are too old.
         IdempotencyKeyReused: The key was used for other tasks.
         NotUnique: Another task has the unique key of a task; nothing is stored.
-        Unprocessable: The group of a task does not exist; nothing is stored.
+        Unprocessable: The group or a parent of a task does not exist; nothing is stored.
         GroupClosed: The group of a task takes no more tasks; nothing is stored.
         TaskGone: The key is known, and some of its tasks were deleted.
         psycopg.Error: Any other error of a statement.
@@ -92,7 +101,7 @@ def _steps(
     _refuse_encodings(connection)
     refuse_mix(tasks)
     is_keyed = any(task.is_keyed for task in tasks)
-    may_be_rejected = is_keyed or any(task.group for task in tasks)
+    may_be_rejected = is_keyed or any(task.group or task.after for task in tasks)
     is_one = may_be_rejected or key is not None or (connection.autocommit and _is_idle(connection))
     # In one statement if there is no transaction to make it all or none; or if a task may be
     # rejected, which leaves the transaction as it is.
@@ -143,11 +152,18 @@ def _add(tasks: Sequence[NewTask], key: IdempotencyKey | None, at_once: int) -> 
         added += yield from (_add_keyed if is_keyed else _add_at_once)(portion, key)
         if any(task.order_key is not None for task in portion):
             yield _SQL["note_enqueued"], {}
+        if parent_ids(portion):
+            yield _SQL["note_enqueued_graph"], {}
     return added
 
 
 def _add_at_once(tasks: Sequence[NewTask], key: IdempotencyKey | None) -> Steps:
-    entries = entries_of(tasks, key, request=0)
+    entries = list(entries_of(tasks, key, request=0))
+    if (refused := (yield from _parent_refusal(tasks))) is not None:
+        known = None if key is None else (yield from _known(key))
+        if known is None:
+            raise refused
+        return known
     parameters = {
         "node_id": _NO_NODE,
         "token": _NO_NODE,
@@ -158,16 +174,23 @@ def _add_at_once(tasks: Sequence[NewTask], key: IdempotencyKey | None) -> Steps:
     while True:
         rows = yield _SQL["add"], parameters
         if len(rows) == len(tasks):
-            return [
-                tasks[place].as_task(task_id, created_at=created_at, run_at=run_at)
-                for place, task_id, _, run_at, created_at, _ in rows
-            ]
+            return list(stored_tasks(entries, rows).values())
         if key is not None and (known := (yield from _known(key))) is not None:
             return known
         ids = list({task.group for task in tasks if task.group is not None})
         states = states_of((yield _SQL["group_states"], {"ids": ids}))
         if (refusal := refusal_of(tasks, states)) is not None:
             raise refusal
+
+
+def _parent_refusal(
+    tasks: Sequence[NewTask],
+) -> Generator[tuple[str, Mapping[str, object]], list[Row], Unprocessable | None]:
+    """Return why tasks cannot have their parents; ``None`` if they can."""
+    if not is_graph(tasks):
+        return None
+    rows = yield _SQL["children_of"], {"ids": parent_ids(tasks), "limit": MAX_CHILDREN}
+    return graphs.refusal_of(tasks, dict(rows))
 
 
 def _add_keyed(tasks: Sequence[NewTask], key: IdempotencyKey | None) -> Steps:
@@ -200,6 +223,8 @@ def _known(
         found = {row[0]: task_of(row) for row in (yield _SQL["read"], {"ids": task_ids})}
         if len(found) < len(set(task_ids)):
             raise TaskGone
+        for task_id, *parents in (yield _SQL["parents_of"], {"ids": task_ids}):
+            found[task_id] = graphs.with_parents(found[task_id], *parents)
         return [found[task_id] for task_id in task_ids]
     return None
 

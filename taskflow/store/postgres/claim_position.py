@@ -37,8 +37,14 @@ MAX_PAUSE_SECONDS: Final = 30.0
 ROOM: Final = "room"
 # Notification that a task with an order key was enqueued.
 ORDER: Final = "order"
+# Notification that a task with parents was enqueued.
+GRAPH: Final = "graph"
 # Notification that members of a group are to be canceled.
 CANCEL: Final = "cancel"
+
+# What may start because a task has finished, in the second column of statements.
+_ORDER_KEYS: Final = 1
+_CHILDREN: Final = 2
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -124,6 +130,7 @@ class Announcements:
         position: Where claims begin.
         work: Notified when there is something to claim.
         order_steps: Notified when the next task of an order key may have to be started.
+        graph_steps: Notified when children of tasks may have to be started.
         group_cancellations: Notified when members of a group are to be canceled.
     """
 
@@ -133,6 +140,7 @@ class Announcements:
         self.position: Final = ClaimPosition()
         self.work: Final = WakeUp()
         self.order_steps: Final = WakeUp()
+        self.graph_steps: Final = WakeUp()
         self.group_cancellations: Final = WakeUp()
 
     def announce(self, rows: Sequence[Row]) -> None:
@@ -145,12 +153,31 @@ class Announcements:
             self.position.announce((priority, run_at) for _, priority, run_at, *_ in rows)
             self.work.notify()
 
+    def note_waiting(self) -> None:
+        """Wake the promoters, because tasks were stored that wait for others."""
+        self.note_freed(_ORDER_KEYS | _CHILDREN)
+
+    def note_freed(self, frees: int) -> None:
+        """Wake the promoters of what may start now.
+
+        Args:
+            frees: As in the statements: 1 for order keys, 2 for the children of tasks, or both.
+        """
+        if frees & _ORDER_KEYS:
+            self.order_steps.notify()
+        if frees & _CHILDREN:
+            self.graph_steps.notify()
+
     def receive(self, payload: str) -> None:
         """Process a notification of another node; it is empty if some may have been missed."""
         sender, points = parse(payload)
         if sender == self.sender:
             return
-        steps = {ORDER: self.order_steps, CANCEL: self.group_cancellations}
+        steps = {
+            ORDER: self.order_steps,
+            GRAPH: self.graph_steps,
+            CANCEL: self.group_cancellations,
+        }
         for word, wake_up in steps.items():
             if payload == f"{sender} {word}" or not payload:
                 wake_up.notify()

@@ -10,9 +10,11 @@ import msgspec
 import psycopg
 import trio
 
+from taskflow.model import graphs
 from taskflow.model.audit import Action, Actor
 from taskflow.model.audit_entries import entry_of
 from taskflow.model.errors import KeyIsBusy, StoreUnavailable
+from taskflow.model.graphs import is_graph, parent_ids
 from taskflow.model.groups import (
     ALL_GROUPS,
     MAX_ERROR_CHARACTERS,
@@ -33,6 +35,7 @@ from taskflow.model.groups import (
 from taskflow.model.masking import Masking
 from taskflow.model.options import NO_OPTIONS
 from taskflow.model.outcome import ErrorType
+from taskflow.model.parents import MAX_CHILDREN
 from taskflow.model.task import IdempotencyKey, NewTask, Task
 from taskflow.store.base.groups import AddedGroup, GroupPage, GroupStore
 from taskflow.store.base.task_actions import MAX_PER_ACTION
@@ -136,6 +139,7 @@ class PostgresGroups(GroupStore):
                 if key is not None and not execute("remember_group_if_new", _known(key, group_id)):
                     return self._known(execute, key), []
                 execute("add_group", _columns_of(new, group_id))
+                self._check_parents(execute, tasks)
                 members = [msgspec.structs.replace(task, group=group_id) for task in tasks]
                 added = self._tasks.insert(connection, members) if members else []
                 if not new.is_open:
@@ -225,6 +229,19 @@ class PostgresGroups(GroupStore):
         bounds = {"age_seconds": age_seconds, "limit": limit}
         [(deleted,)] = await self._statements.run("delete_groups_if_finished_before", **bounds)
         return int(deleted)
+
+    def _check_parents(self, execute: Execute, tasks: Sequence[NewTask]) -> None:
+        """Check that the parents of the first tasks exist that are given by their ids.
+
+        Raises:
+            Unprocessable: One does not, or cannot have more children.
+        """
+        if not is_graph(tasks):
+            return
+        rows = execute("children_of", {"ids": parent_ids(tasks), "limit": MAX_CHILDREN})
+        children: dict[uuid.UUID, int] = dict(rows)
+        if (refusal := graphs.refusal_of(tasks, children, under="/tasks")) is not None:
+            raise refusal
 
     async def _held(self, group_id: uuid.UUID, work: _HeldWork) -> Group | None:
         """Act on a group that is locked, and return it; ``None`` if there is none."""

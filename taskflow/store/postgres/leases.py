@@ -80,8 +80,8 @@ class PostgresLeases(StorePart, LeaseStore):
         await self._heartbeats.run("delete_dead_nodes")
         pending = [row for row in rows if not row[3]]
         self._announcements.announce(pending)
-        if any(is_ordered for *_, is_ordered in rows):
-            self._announcements.order_steps.notify()
+        for *_, frees in rows:
+            self._announcements.note_freed(frees)
         return Rescued(
             pending=[row[0] for row in pending], poisoned=[row[0] for row in rows if row[3]]
         )

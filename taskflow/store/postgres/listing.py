@@ -25,6 +25,7 @@ from taskflow.model.monitoring import (
     hosts_of,
     minutes_of,
 )
+from taskflow.model.parents import is_id
 from taskflow.model.queue_limits import HostHold
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import KEPT_SECONDS, Line, TaskStatistics, queue_of, total_of
@@ -37,6 +38,7 @@ from taskflow.store.base.listing import (
     ListingStore,
     MonitoringStore,
     Page,
+    ParentResult,
 )
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row, attempt_of, line_of, task_of
@@ -56,8 +58,11 @@ class PostgresListing(StorePart, ListingStore):
         return await database.run(lambda connection: self._read_one(connection, task_id))
 
     async def get_unmasked(self, task_id: uuid.UUID) -> Task | None:
-        rows = await self._statements.run("read", ids=[task_id])
-        return task_of(rows[0]) if rows else None
+        def work(connection: Connection) -> list[Task]:
+            rows = self._statements.execute(connection, "read", {"ids": [task_id]})
+            return self._with_parents(connection, [task_of(row) for row in rows])
+
+        return next(iter(await self._statements.database.run(work)), None)
 
     async def get_many(self, task_ids: Collection[uuid.UUID]) -> list[Task]:
         ids = list(task_ids)
@@ -66,6 +71,18 @@ class PostgresListing(StorePart, ListingStore):
     async def queues_of(self, task_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, str]:
         rows = await self._statements.run("lanes_of", ids=list(task_ids))
         return {task_id: queue for task_id, queue, _ in rows}
+
+    async def parent_result(
+        self, task_id: uuid.UUID, parent: str, *, max_bytes: int
+    ) -> ParentResult | None:
+        parent_id = uuid.UUID(parent) if is_id(parent) else None
+        bounds = {"parent": parent, "parent_id": parent_id, "max_bytes": max_bytes}
+        for known, result, size in await self._statements.run(
+            "parent_result", id=task_id, **bounds
+        ):
+            document = None if result is None else str(result).encode()
+            return ParentResult(known, document, is_too_large=(size or 0) > max_bytes)
+        return None
 
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
         def work(connection: Connection) -> list[AttemptRecord] | None:

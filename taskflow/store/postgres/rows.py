@@ -27,8 +27,9 @@ from msgspec import UNSET
 
 from taskflow.model.event import TaskEvent
 from taskflow.model.options import NO_OPTIONS, TaskOptions
-from taskflow.model.order_keys import IN_LINE, OnFailure
+from taskflow.model.order_keys import IN_LINE, OnFailure, WaitingFor, WaitReason
 from taskflow.model.outcome import ErrorType, response_of
+from taskflow.model.parents import FOR_PARENTS
 from taskflow.model.queue_limits import Limiter, QueueHost, QueueSettings
 from taskflow.model.queues import Line
 from taskflow.model.task import AttemptRecord, AttemptStatus, Claim, TagValue, Task, TaskStatus
@@ -93,7 +94,7 @@ def _task_of(
     attempt, max_attempts, rescues, _, expires_at, retention, _, callback_id, debounced, *order = (
         counts
     )
-    order_key, on_failure, is_waiting, group = order
+    order_key, on_failure, waiting_for, group = order
     return Task(
         id=task_id,
         payload=_shown(payload),
@@ -131,8 +132,18 @@ def _task_of(
         group=group,
         completion_of=options.completion_of,
         delivery=options.delivery or UNSET,
-        waiting_for=IN_LINE if is_waiting and status == TaskStatus.PENDING else None,
+        name=options.name,
+        after=None if options.on_parent_failure is None else (),
+        on_parent_failure=options.on_parent_failure,
+        waiting_for=_waiting_for(waiting_for) if status == TaskStatus.PENDING else None,
     )
+
+
+def _waiting_for(reason: str | None) -> WaitingFor | None:
+    """Return what a task waits for; the tasks that must come first are read separately."""
+    if reason is None:
+        return None
+    return FOR_PARENTS if reason == WaitReason.PARENTS else IN_LINE
 
 
 def claim_of(row: Row, token: uuid.UUID, limiter: Limiter | None) -> Claim:

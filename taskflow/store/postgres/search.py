@@ -120,6 +120,18 @@ _BY_ENDPOINT: Final = """
         WHERE t.id = delivered.id OFFSET 0
     ) AS one
 """
+_BY_PARENT: Final = """
+    SELECT linked.id, one.size_bytes, one.fits
+    FROM (
+        SELECT e.child_id AS id FROM taskflow_edges AS e
+        WHERE (e.parent_id, e.child_id) < (%(parent)s, %(before)s)
+          AND (e.parent_id, e.child_id) >= (%(parent)s, %(min_id)s)
+        ORDER BY e.parent_id DESC, e.child_id DESC LIMIT %(window)s
+    ) AS linked CROSS JOIN LATERAL (
+        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
+        WHERE t.id = linked.id OFFSET 0
+    ) AS one
+"""
 
 # Queue by queue: then the cost of a page, its length and the id where it ends depend on no task of
 # another queue. The index has all queues that a scope can have. Each queue gets an equal share of
@@ -153,6 +165,9 @@ _STATUSES: Final = "t.status = ANY (%(statuses)b::text[])"
 _GROUP: Final = "t.group_id = %(group)s"
 _ENDPOINT: Final = """EXISTS (
     SELECT FROM taskflow_deliveries AS d WHERE d.endpoint_id = %(endpoint)s AND d.task_id = t.id
+)"""
+_PARENT: Final = """EXISTS (
+    SELECT FROM taskflow_edges AS e WHERE e.parent_id = %(parent)s AND e.child_id = t.id
 )"""
 _ORDER_KEY: Final = "t.order_key = %(order_key)s"
 _QUEUE: Final = "t.queue = %(queue)s"
@@ -268,6 +283,8 @@ def statement_for(wanted: TaskFilter) -> str:
     is_by_group = wanted.group is not None and not is_by_scope
     is_by_endpoint = wanted.endpoint is not None and not is_by_scope | is_by_group
     is_chosen = is_by_scope or is_by_group or is_by_endpoint
+    is_by_parent = wanted.parent is not None and not is_chosen
+    is_chosen |= is_by_parent
     is_by_key = wanted.order_key is not None and not is_chosen
     is_chosen |= is_by_key
     is_by_tag = bool(wanted.tags) and not is_chosen
@@ -280,6 +297,8 @@ def statement_for(wanted: TaskFilter) -> str:
         conditions.append(_GROUP)
     if wanted.endpoint is not None and not is_by_endpoint:
         conditions.append(_ENDPOINT)
+    if wanted.parent is not None and not is_by_parent:
+        conditions.append(_PARENT)
     if wanted.order_key is not None and not is_by_key:
         conditions.append(_ORDER_KEY)
     if wanted.queue is not None and not is_by_queue:
@@ -290,6 +309,7 @@ def statement_for(wanted: TaskFilter) -> str:
         _BY_SCOPE: is_by_scope,
         _BY_GROUP: is_by_group,
         _BY_ENDPOINT: is_by_endpoint,
+        _BY_PARENT: is_by_parent,
         _BY_ORDER_KEY: is_by_key,
         _BY_TAG: is_by_tag,
     }
@@ -318,6 +338,7 @@ def parameters_for(search: Search) -> dict[str, Any]:
         "order_key": wanted.order_key,
         "group": wanted.group,
         "endpoint": wanted.endpoint,
+        "parent": wanted.parent,
         "tag_name": first_tag[0],
         "tag_value": first_tag[1],
         "tag_names": [name for name, _ in wanted.tags],

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from taskflow.model.encryption import NO_ENCRYPTION, Encryption
+from taskflow.model.graphs import with_parents
 from taskflow.model.masking import Masking
 from taskflow.model.order_keys import behind
 from taskflow.model.queue_limits import Limiter, QueueHost
@@ -93,12 +94,12 @@ class StorePart:
         self._announcements: Final = context.announcements
 
     def _noted(self, rows: list[Row]) -> list[Row]:
-        """Return rows of a statement that may have freed order keys.
+        """Return rows of a statement after which other tasks may have to be started.
 
-        The second column says whether the task has one: then the next task may have to be started.
+        The second column says which: as in ``Announcements.note_freed``.
         """
-        if any(row[1] for row in rows):
-            self._announcements.order_steps.notify()
+        for row in rows:
+            self._announcements.note_freed(row[1])
         return rows
 
     def _read_one(self, connection: Connection, task_id: UUID) -> Task | None:
@@ -112,11 +113,20 @@ class StorePart:
         return [self._context.masking.task(task) for task in tasks]
 
     def _explained(self, connection: Connection, tasks: list[Task]) -> list[Task]:
-        """Add to the tasks why they are held, or which task they wait for."""
-        return self._with_holds(connection, self._with_tasks_ahead(connection, tasks))
+        """Add to the tasks why they are held, their parents, or which task they wait for."""
+        with_parents = self._with_parents(connection, tasks)
+        return self._with_holds(connection, self._with_tasks_ahead(connection, with_parents))
+
+    def _with_parents(self, connection: Connection, tasks: list[Task]) -> list[Task]:
+        ids = [task.id for task in tasks if task.after is not None]
+        if not ids:
+            return tasks
+        rows = self._statements.execute(connection, "parents_of", {"ids": ids})
+        known = {task_id: parents for task_id, *parents in rows}
+        return [with_parents(task, *known[task.id]) if task.id in known else task for task in tasks]
 
     def _with_tasks_ahead(self, connection: Connection, tasks: list[Task]) -> list[Task]:
-        ids = [task.id for task in tasks if task.waiting_for is not None]
+        ids = [task.id for task in tasks if task.waiting_for is not None and task.order_key]
         if not ids:
             return tasks
         rows = self._statements.execute(connection, "ahead_in_line", {"ids": ids})

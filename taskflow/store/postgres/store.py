@@ -30,13 +30,14 @@ from taskflow.store.postgres.claims import PostgresClaims
 from taskflow.store.postgres.credentials import CREDENTIALS_CHANNEL, PostgresCredentials
 from taskflow.store.postgres.database import Database, one_line, open_database
 from taskflow.store.postgres.events import PostgresEvents
+from taskflow.store.postgres.graph_promoter import GraphPromoter
 from taskflow.store.postgres.groups import PostgresGroups
 from taskflow.store.postgres.leases import PostgresLeases
 from taskflow.store.postgres.listener import EVENTS_CHANNEL, WORK_CHANNEL, listen
 from taskflow.store.postgres.listing import PostgresListing, PostgresMonitoring
 from taskflow.store.postgres.migrate import Migrated, migrate_database
 from taskflow.store.postgres.pool import Connection
-from taskflow.store.postgres.promoter import Promoter
+from taskflow.store.postgres.promoter import OrderPromoter
 from taskflow.store.postgres.queues import PostgresQueues
 from taskflow.store.postgres.requirements import refusal_of
 from taskflow.store.postgres.schedules import SCHEDULES_CHANNEL, PostgresSchedules
@@ -80,7 +81,10 @@ class PostgresStore(
         )
         self.groups = self._groups
         self.topics = PostgresTopics(context.statements, self, self._audit)
-        self._promoter: Final = Promoter(context.statements, announcements)
+        self._promoters: Final = (
+            OrderPromoter(context.statements, announcements, announcements.order_steps),
+            GraphPromoter(context.statements, announcements, announcements.graph_steps),
+        )
         self._schedule_changed: Final = schedules.changed
 
     async def shared_secret(self, name: str) -> bytes:
@@ -106,7 +110,7 @@ class PostgresStore(
         return bool(await self._statements.run("ended_session", id=session_id))
 
     async def promote(self) -> int:
-        return await self._promoter.promote()
+        return sum([await promoter.promote() for promoter in self._promoters])
 
     async def check(self) -> None:
         await self._statements.database.run(self._check)
@@ -135,9 +139,10 @@ class PostgresStore(
         return msgspec.structs.replace(self._statistics, pools=pools)
 
     async def run(self) -> None:
-        """Write submissions, and start tasks with order keys in their order, until cancelled."""
+        """Write submissions, and start tasks that wait for others, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._promoter.run)
+            for promoter in self._promoters:
+                nursery.start_soon(promoter.run)
             nursery.start_soon(self._groups.run)
             nursery.start_soon(self.additions.run)
             nursery.start_soon(self.large_additions.run)

@@ -5,17 +5,16 @@ Tasks that are submitted at the same time share a statement (``group_commit``), 
 
 from __future__ import annotations
 
-import datetime as dt
 import itertools
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-import msgspec
 import psycopg
 import trio
 
 from taskflow.checkpoints import Checkpoints
+from taskflow.model import graphs
 from taskflow.model.errors import (
     GroupClosed,
     KeyIsBusy,
@@ -23,12 +22,19 @@ from taskflow.model.errors import (
     StoreUnavailable,
     Unprocessable,
 )
+from taskflow.model.graphs import is_graph, parent_ids
 from taskflow.model.groups import refusal_of
-from taskflow.model.options import NO_OPTIONS, TaskOptions
-from taskflow.model.order_keys import OnFailure
-from taskflow.model.task import Claim, IdempotencyKey, NewTask, TagValue, Task
+from taskflow.model.parents import MAX_CHILDREN
+from taskflow.model.task import Claim, IdempotencyKey, NewTask, Task
 from taskflow.store.base.submission import AddedOnce, NotStored, SubmissionStore
 from taskflow.store.postgres import keyed_submission
+from taskflow.store.postgres.entries import (
+    Entry,
+    entries_of,
+    parameters_of,
+    size_of,
+    stored_tasks,
+)
 from taskflow.store.postgres.group_commit import GroupCommit
 from taskflow.store.postgres.groups import states_of
 from taskflow.store.postgres.keyed_submission import KeyedRequest, KeyedResult, request_of
@@ -44,95 +50,6 @@ MIN_PAUSE_SECONDS: Final = 0.01
 MAX_PAUSE_SECONDS: Final = 0.25
 
 _NO_NODE: Final = uuid.UUID(int=0)
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """A new task, and the request that it belongs to.
-
-    Attributes:
-        task: The task.
-        extra: JSON of the fields that hardly any task has, and of the request's key, if any.
-    """
-
-    task: NewTask
-    extra: str | None = None
-
-
-class _Extra(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Fields that hardly any task has, as the statement reads them."""
-
-    run_at: dt.datetime | None = None
-    expires_at: dt.datetime | None = None
-    retention_seconds: float | None = None
-    tags: dict[str, TagValue] | None = None
-    options: TaskOptions | None = None
-    order_key: str | None = None
-    on_failure: OnFailure | None = None
-    group: uuid.UUID | None = None
-    key: str | None = None
-    fingerprint: str | None = None
-    key_seconds: float | None = None
-    request: int | None = None
-
-
-_NO_EXTRA: Final = _Extra()
-
-
-def entry_of(
-    task: NewTask, key: IdempotencyKey | None, request: int, *, is_grouped: bool = False
-) -> Entry:
-    """Return the entry of a new task.
-
-    Args:
-        task: The task.
-        key: The key of its request, if it has one.
-        request: The number of the request; later requests have greater numbers.
-        is_grouped: Whether a task of the request joins a group.
-    """
-    text, fingerprint, key_seconds = None, None, None
-    if key:
-        text, fingerprint, key_seconds = key.text, key.fingerprint.hex(), key.seconds
-    extra = _Extra(
-        run_at=task.run_at,
-        expires_at=task.expires_at,
-        retention_seconds=task.retention_seconds,
-        tags=task.tags or None,
-        options=None if task.options == NO_OPTIONS else task.options,
-        order_key=task.order_key,
-        on_failure=OnFailure.HOLD if task.on_failure is OnFailure.HOLD else None,
-        group=task.group,
-        key=text,
-        fingerprint=fingerprint,
-        key_seconds=key_seconds,
-        request=request if key or is_grouped else None,
-    )
-    return Entry(task, None if extra == _NO_EXTRA else msgspec.json.encode(extra).decode())
-
-
-def size_of(entry: Entry) -> int:
-    """Return the approximate size of an entry in a statement, in bytes."""
-    return len(bytes(entry.task.payload)) + len(entry.extra or "")
-
-
-def parameters_of(entries: Sequence[Entry], claimed: Collection[int]) -> dict[str, object]:
-    """Return the arrays of the statements ``add`` and, but for ``extras``, ``add_plain``.
-
-    Args:
-        entries: The new tasks.
-        claimed: Indexes of the tasks to claim as they are stored.
-    """
-    tasks = [entry.task for entry in entries]
-    return {
-        "payloads": [bytes(task.payload).decode() for task in tasks],
-        "queues": [task.queue for task in tasks],
-        "priorities": [task.priority for task in tasks],
-        "delays": [float(task.delay_seconds) for task in tasks],
-        "attempts": [task.max_attempts for task in tasks],
-        "hosts": [task.host for task in tasks],
-        "authorities": [task.authority for task in tasks],
-        "extras": [entry.extra for entry in entries],
-        "claimed": [index in claimed for index in range(len(tasks))],
-    }
 
 
 class PostgresSubmission(StorePart, SubmissionStore):
@@ -158,6 +75,7 @@ class PostgresSubmission(StorePart, SubmissionStore):
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         if any(task.is_keyed for task in tasks):
             return await self._submit_keyed(tasks, None) or []
+        await self._check_parents(tasks)
         added = await self._submit(tasks, None)
         stored = [task for task in added if task is not None]
         if len(stored) < len(tasks):
@@ -177,6 +95,12 @@ class PostgresSubmission(StorePart, SubmissionStore):
         return [added[index] for index in range(len(tasks))]
 
     async def add_once(self, tasks: Sequence[NewTask], key: IdempotencyKey) -> AddedOnce:
+        try:
+            await self._check_parents(tasks)
+        except Unprocessable:  # parents may have been deleted since the first request
+            if (first := await self.find_added(key)) is None:
+                raise
+            return first
         is_keyed = any(task.is_keyed for task in tasks)
         submit = self._submit_keyed if is_keyed else self._submit_once
         known = None
@@ -195,30 +119,32 @@ class PostgresSubmission(StorePart, SubmissionStore):
     def insert(self, connection: Connection, tasks: Sequence[NewTask]) -> list[Task]:
         """Store tasks in the transaction that is open, not claimed."""
         parameters: dict[str, object] = {"node_id": _NO_NODE, "token": _NO_NODE, **self._notified()}
-        entries = entries_of(tasks, None, 0)
+        entries = list(entries_of(tasks, None, 0))
         parameters |= parameters_of(entries, ())
         rows = self._statements.execute(connection, "add", parameters)
-        return [
-            tasks[index].as_task(task_id, created_at=created_at, run_at=run_at)
-            for index, task_id, _, run_at, created_at, _ in rows
-        ]
+        return list(stored_tasks(entries, rows).values())
 
     def announce_added(self, tasks: Sequence[Task]) -> None:
         """Announce tasks that ``insert`` stored, once they are committed."""
         self._announce([(task.id, task.priority, task.run_at) for task in tasks])
 
     def _announce(self, rows: Sequence[Row]) -> None:
-        """Announce new tasks; those with an order key have no due time, and wait for their turn."""
+        """Announce new tasks; those that wait for others have no due time."""
         due = [row for row in rows if row[2] is not None]
         self._announcements.announce(due)
         if len(due) < len(rows):
-            self._announcements.order_steps.notify()
+            self._announcements.note_waiting()
 
     async def _submit(
         self, tasks: Sequence[NewTask], key: IdempotencyKey | None
     ) -> list[Task | None]:
         """Store tasks; ``None`` for each if a request with their key came earlier."""
-        return await self._submit_entries(entries_of(tasks, key, next(self._requests)))
+        entries, checkpoints = [], Checkpoints()
+        for entry in entries_of(tasks, key, next(self._requests)):
+            entries.append(entry)
+            if entry.links.count:
+                await checkpoints.after(0)
+        return await self._submit_entries(entries)
 
     async def _submit_entries(self, entries: Sequence[Entry]) -> list[Task | None]:
         is_large = len(entries) > MAX_SMALL_SUBMISSION
@@ -233,16 +159,39 @@ class PostgresSubmission(StorePart, SubmissionStore):
 
     async def _add_apart(self, tasks: Sequence[NewTask]) -> list[Task | NotStored]:
         """Store tasks without unique and debounce keys, each as a request of its own."""
-        if not any(task.group for task in tasks):
+        if not any(task.group or task.after for task in tasks):
             return [*(await self.add(tasks))]
+        children = await self._children_of(parent_ids(tasks))
+        refusals = [graphs.refusal_of([task], children) for task in tasks]
         entries = [
-            entry_of(task, None, next(self._requests), is_grouped=task.group is not None)
-            for task in tasks
+            entry
+            for task, refusal in zip(tasks, refusals, strict=True)
+            if refusal is None
+            for entry in entries_of([task], None, next(self._requests))
         ]
+        stored = iter(await self._submit_entries(entries) if entries else ())
         added: list[Task | NotStored] = []
-        for task, stored in zip(tasks, await self._submit_entries(entries), strict=True):
-            added.append(stored or await self._refusal([task]) or KeyIsBusy())
+        for task, refusal in zip(tasks, refusals, strict=True):
+            added.append(refusal or next(stored) or await self._refusal([task]) or KeyIsBusy())
         return added
+
+    async def _check_parents(self, tasks: Sequence[NewTask]) -> None:
+        """Check that the parents of tasks exist that are given by their ids.
+
+        Raises:
+            Unprocessable: One does not, or cannot have more children.
+        """
+        if not is_graph(tasks):
+            return
+        refusal = graphs.refusal_of(tasks, await self._children_of(parent_ids(tasks)))
+        if refusal is not None:
+            raise refusal
+
+    async def _children_of(self, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
+        """Return the number of children of each of these tasks that exists."""
+        if not ids:
+            return {}
+        return dict(await self._statements.run("children_of", ids=ids, limit=MAX_CHILDREN))
 
     async def _refusal(self, tasks: Sequence[NewTask]) -> GroupClosed | Unprocessable | None:
         """Return why tasks of a request cannot join their groups."""
@@ -330,8 +279,7 @@ class PostgresSubmission(StorePart, SubmissionStore):
         self._announce([tuple(row) for row in rows.values() if not row[-1]])
         added: list[Task | None] = [None] * len(tasks)
         checkpoints = Checkpoints()
-        for index, (task_id, _, run_at, created_at, _) in rows.items():
-            task = tasks[index].as_task(task_id, created_at=created_at, run_at=run_at)
+        for index, task in stored_tasks(entries, found).items():
             added[index] = self._context.masking.task(task)
             await checkpoints.after(0)
         return added
@@ -370,12 +318,6 @@ class PostgresSubmission(StorePart, SubmissionStore):
         found = {task.id: task for task in self._read(connection, task_ids)}
         tasks = [found[task_id] for task_id in task_ids if task_id in found]
         return AddedOnce(tasks, is_replay=True)
-
-
-def entries_of(tasks: Sequence[NewTask], key: IdempotencyKey | None, request: int) -> list[Entry]:
-    """Return the entries of a request."""
-    is_grouped = any(task.group for task in tasks)
-    return [entry_of(task, key, request, is_grouped=is_grouped) for task in tasks]
 
 
 def _only(result: KeyedResult) -> Task | NotStored:

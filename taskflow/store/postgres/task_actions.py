@@ -224,8 +224,8 @@ class PostgresTaskActions(StorePart, TaskActionStore):
                 self._announcements.work.notify()  # there is room where it ran
 
     def announce_retried(self, rows: list[Row]) -> None:
-        """Announce retried tasks; those with an order key wait for their turn again."""
+        """Announce retried tasks; those with an order key or parents wait for others again."""
         retried = self._noted(rows)
         self._announcements.announce(
-            [(task_id, *point) for task_id, is_ordered, *point in retried if not is_ordered]
+            [(task_id, *point) for task_id, waits, *point in retried if not waits]
         )

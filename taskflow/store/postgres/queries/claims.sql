@@ -106,7 +106,8 @@ FROM unnest(
     %(elapsed)b::float8[]
 ) AS e (id, token, status, result, error, error_type, status_code, elapsed_ms)
 WHERE t.id = e.id AND t.claim_token = e.token
-RETURNING t.id, t.order_key IS NOT NULL
+RETURNING t.id,
+-- insert: frees
 
 -- name: retry_if_held
 WITH held AS MATERIALIZED (

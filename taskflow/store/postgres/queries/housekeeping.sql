@@ -20,20 +20,29 @@ UPDATE taskflow_tasks AS t
 SET status = 'FAILED', error_type = 'expired', error = %(error)s, finished_at = now(),
     delete_at = taskflow_delete_at(retention_seconds)
 FROM over WHERE t.id = over.id
-RETURNING t.id, t.order_key IS NOT NULL
+RETURNING t.id,
+-- insert: frees
 
 -- name: next_expiry
 -- Seconds until the next PENDING task expires.
 SELECT extract(epoch FROM taskflow_bounded(expires_at) - now())::float8 FROM taskflow_tasks
 WHERE status = 'PENDING' AND expires_at IS NOT NULL ORDER BY expires_at LIMIT 1
 
+-- part: has_no_open_children
+      AND (has_children IS NULL OR NOT EXISTS (
+          SELECT FROM taskflow_edges AS e JOIN taskflow_tasks AS c ON c.id = e.child_id
+          WHERE e.parent_id = taskflow_tasks.id AND c.finished_at IS NULL OFFSET 0
+      ))
+
 -- name: delete_if_finished_before
--- A few at a time, the oldest first. A task that holds its order key is kept. Ids grow with the time of creation, and no task finishes
+-- A few at a time, the oldest first. A task that holds its order key is kept, and so is one whose
+-- children have not finished: they may need its result. Ids grow with the time of creation, and no task finishes
 -- before it was created: so the index on (status, id) finds them.
 WITH old AS (
     SELECT id, size_bytes FROM taskflow_tasks
     WHERE status = %(status)s AND retention_seconds IS NULL
       AND (status <> 'FAILED' OR on_failure IS NULL)
+-- insert: has_no_open_children
       AND finished_at < now() - make_interval(secs => %(age_seconds)s)
       AND id < taskflow_least_id(now() - make_interval(secs => %(age_seconds)s))
     ORDER BY id LIMIT %(limit)s
@@ -53,6 +62,7 @@ WITH old AS (
     SELECT id, delete_at, size_bytes FROM taskflow_tasks
     WHERE delete_at <= now() AND finished_at IS NOT NULL
       AND (status <> 'FAILED' OR on_failure IS NULL)
+-- insert: has_no_open_children
     ORDER BY delete_at, id LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ), few AS (

@@ -77,7 +77,8 @@ SET status = CASE WHEN is_poison THEN 'FAILED' ELSE 'PENDING' END,
     delete_at = CASE WHEN is_poison THEN taskflow_delete_at(retention_seconds) END,
     attempt = greatest(t.attempt - 1, 0), rescues = least(rescues, 2147483646) + 1, node_id = NULL, claim_token = NULL
 FROM lost WHERE t.id = lost.id
-RETURNING t.id, t.priority, t.run_at, is_poison, t.order_key IS NOT NULL
+RETURNING t.id, t.priority, t.run_at, is_poison,
+-- insert: frees
 
 -- name: delete_dead_nodes
 -- Dead nodes are kept for a minute, for monitoring; after that until they hold no tasks.

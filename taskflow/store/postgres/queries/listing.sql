@@ -2,10 +2,10 @@
 
 -- name: read
 SELECT id, payload::text, status, result::text, error, error_type, created_at,
-       CASE WHEN order_key IS NULL OR run_at < taskflow_never() THEN run_at END,
+       CASE WHEN order_key IS NULL AND parents_left IS NULL OR run_at < taskflow_never() THEN run_at END,
        started_at, finished_at, queue, priority, attempt, max_attempts, rescues, tags::text,
        expires_at, retention_seconds, options::text, callback_id, debounced,
-       order_key, on_failure, waiting_for IS NOT NULL, group_id
+       order_key, on_failure, waiting_for, group_id
 FROM taskflow_tasks
 WHERE id = ANY (%(ids)b::uuid[])
 ORDER BY id DESC
@@ -14,10 +14,10 @@ ORDER BY id DESC
 -- The same without large fields that are not requested: these are not even decompressed.
 SELECT id, CASE WHEN %(has_payload)s THEN payload::text ELSE 'null' END, status,
        CASE WHEN %(has_result)s THEN result::text END, error, error_type, created_at,
-       CASE WHEN order_key IS NULL OR run_at < taskflow_never() THEN run_at END,
+       CASE WHEN order_key IS NULL AND parents_left IS NULL OR run_at < taskflow_never() THEN run_at END,
        started_at, finished_at, queue, priority, attempt, max_attempts, rescues, tags::text,
        expires_at, retention_seconds, options::text, callback_id, debounced,
-       order_key, on_failure, waiting_for IS NOT NULL, group_id
+       order_key, on_failure, waiting_for, group_id
 FROM taskflow_tasks
 WHERE id = ANY (%(ids)b::uuid[])
 ORDER BY id DESC

@@ -39,7 +39,8 @@ announced AS MATERIALIZED (
            t.is_claimed, t.place, extra.expires_at, extra.retention_seconds, extra.tags,
            extra.options, extra.key, extra.fingerprint, extra.key_seconds, extra.request,
            extra.order_key, extra.on_failure, extra."group",
-           CASE WHEN extra.order_key IS NOT NULL THEN taskflow_never()
+           extra.near, extra.after, extra.parents_left, extra.has_children,
+           CASE WHEN extra.order_key IS NOT NULL OR extra.parents_left IS NOT NULL THEN taskflow_never()
            WHEN extra.run_at IS NULL THEN now() + make_interval(secs => t.delay_seconds)
            ELSE greatest(extra.run_at, now()) END AS run_at
     FROM ids CROSS JOIN unnest(
@@ -51,7 +52,8 @@ announced AS MATERIALIZED (
     LEFT JOIN LATERAL json_to_record(t.extra::json) AS extra (
         run_at timestamptz, expires_at timestamptz, retention_seconds float8, tags json,
         options json, key text, fingerprint text, key_seconds float8, request bigint,
-        order_key text, on_failure text, "group" uuid
+        order_key text, on_failure text, "group" uuid,
+        near json, after uuid[], parents_left integer, has_children boolean
     ) ON t.extra IS NOT NULL
 ), joined AS MATERIALIZED (
     SELECT g.id FROM taskflow_groups AS g
@@ -89,11 +91,12 @@ announced AS MATERIALIZED (
     INSERT INTO taskflow_tasks (id, payload, size_bytes, queue, priority, run_at, max_attempts,
                                 host, authority, expires_at, retention_seconds, tags,
                                 options, order_key, on_failure, waiting_for, group_id,
-                                status, attempt, node_id, node, claim_token, started_at)
+                                parents_left, has_children, status, attempt, node_id, node, claim_token, started_at)
     SELECT id, payload::json, octet_length(concat(payload, tags, options)), queue, priority, run_at, max_attempts,
            host, authority, expires_at, retention_seconds, tags, options,
-           order_key, on_failure, CASE WHEN order_key IS NOT NULL THEN 'order_key' END, "group",
-           CASE WHEN node IS NULL THEN 'PENDING' ELSE 'RUNNING' END, (node IS NOT NULL)::integer,
+           order_key, on_failure, CASE WHEN order_key IS NOT NULL THEN 'order_key'
+                                  WHEN parents_left IS NOT NULL THEN 'parents' END, "group",
+           parents_left, has_children, CASE WHEN node IS NULL THEN 'PENDING' ELSE 'RUNNING' END, (node IS NOT NULL)::integer,
            node_id, node, claim_token, started_at
     FROM submitted ORDER BY place
 ), tagged AS (
@@ -114,9 +117,21 @@ announced AS MATERIALIZED (
 ), stepped AS (
     INSERT INTO taskflow_order_steps (queue, order_key)
     SELECT DISTINCT queue, order_key FROM submitted WHERE order_key IS NOT NULL
+), linked AS (
+    -- The ids of parents of the same request follow from their places.
+    INSERT INTO taskflow_edges (parent_id, child_id, name)
+    SELECT (ids.time || to_hex(8388608 + s.place + near.value::integer) || ids.random)::uuid, s.id, near.key
+    FROM ids CROSS JOIN submitted AS s CROSS JOIN LATERAL json_each_text(s.near) AS near
+    WHERE s.near IS NOT NULL
+    UNION ALL
+    SELECT parent_id, s.id, NULL FROM submitted AS s CROSS JOIN LATERAL unnest(s.after) AS parent_id
+    WHERE s.after IS NOT NULL
+), joined_parents AS (
+    INSERT INTO taskflow_graph_steps (child_id) SELECT id FROM submitted WHERE after IS NOT NULL
 ),
 -- insert: announced
-SELECT place - 1, id, priority, CASE WHEN order_key IS NULL THEN run_at END, now(), node IS NOT NULL
+SELECT place - 1, id, priority, CASE WHEN order_key IS NULL AND parents_left IS NULL THEN run_at END, now(),
+       node IS NOT NULL
 FROM submitted CROSS JOIN announced ORDER BY place
 
 -- name: add_plain

@@ -40,7 +40,9 @@ WITH locked AS MATERIALIZED (
         delete_at = taskflow_delete_at(retention_seconds),
         node_id = NULL, claim_token = NULL
     FROM chosen WHERE t.id = chosen.id
-    RETURNING t.id, t.order_key IS NOT NULL AS is_ordered
+    RETURNING t.id,
+-- insert: frees
+        AS frees
 ), portions AS (
     SELECT string_agg(word, ' ') AS words FROM (
         SELECT format('%%s:%%s:%%s', node_id, claim_token, id) AS word,
@@ -50,14 +52,14 @@ WITH locked AS MATERIALIZED (
 ), notified AS MATERIALIZED (
     SELECT count(pg_notify('taskflow_canceled', words)) FROM portions
 )
-SELECT id, is_ordered, node_id, claim_token FROM canceled JOIN chosen USING (id) CROSS JOIN notified
+SELECT id, frees, node_id, claim_token FROM canceled JOIN chosen USING (id) CROSS JOIN notified
 
 -- name: retry_if_finished
 -- From the start: earlier attempts no longer count, but are kept. expires_at is cleared, because
 -- a client that retries a task accepts that it is late. A task is skipped if another one has its
 -- unique key, or an older one in this statement. If there are tasks with such keys, locks are waited
 -- for only shortly: a transaction of another program may hold the key for minutes. A task with an
--- order key waits for its turn again, at its old position.
+-- order key waits for its turn again, at its old position, and one with parents for those that are being retried.
 WITH retryable AS MATERIALIZED (
     SELECT id, status, attempt, node, started_at, finished_at, error, error_type, status_code,
            elapsed_ms, response, queue, unique_key
@@ -85,13 +87,15 @@ WITH retryable AS MATERIALIZED (
 ), retried AS (
     UPDATE taskflow_tasks AS t
     SET status = 'PENDING', attempt = 0,
-        run_at = CASE WHEN order_key IS NULL THEN now() ELSE taskflow_never() END,
-        waiting_for = CASE WHEN order_key IS NOT NULL THEN 'order_key' END, rescues = 0, error = NULL,
+        run_at = CASE WHEN order_key IS NULL AND parents_left IS NULL THEN now() ELSE taskflow_never() END,
+        waiting_for = CASE WHEN order_key IS NOT NULL THEN 'order_key'
+                      WHEN parents_left IS NOT NULL THEN 'parents' END, rescues = 0, error = NULL,
         error_type = NULL, status_code = NULL, elapsed_ms = NULL, node = NULL,
         started_at = NULL, finished_at = NULL, expires_at = NULL, delete_at = NULL,
         response = NULL, debounce_key = NULL
     FROM chosen WHERE t.id = chosen.id
-    RETURNING t.id, t.order_key IS NOT NULL AS is_ordered, t.priority, t.run_at,
+    RETURNING t.id, t.priority, t.run_at,
+               (t.order_key IS NOT NULL)::integer + 2 * (t.parents_left IS NOT NULL)::integer AS waits,
                taskflow_field(t.options, 'schedule') AS schedule
 ), opened AS (
     -- Locks the row if there is one: firings delete the rows of finished tasks.
@@ -102,9 +106,9 @@ WITH retryable AS MATERIALIZED (
     ON CONFLICT (schedule, task_id) DO UPDATE SET task_id = EXCLUDED.task_id
 ), announced AS MATERIALIZED (
     SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM retried
-    WHERE NOT is_ordered
+    WHERE waits = 0
 )
-SELECT id, is_ordered, priority, CASE WHEN NOT is_ordered THEN run_at END
+SELECT id, waits, priority, CASE WHEN waits = 0 THEN run_at END
 FROM retried CROSS JOIN announced
 
 -- name: task_with_key_of
