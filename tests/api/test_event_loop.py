@@ -38,7 +38,15 @@ MAX_UNITS = 100
 MAX_RAW_UNITS = 20
 TRIES = 3
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
-PLACES = {"<string:name>": "worst", "<name>": "worst", "<default:id>": "{id}", "<task_id>": "{id}"}
+PLACES = {
+    "<string:name>": "worst",
+    "<name>": "worst",
+    "<string:topic>": "worst",
+    "<topic>": "worst",
+    "<default:id>": "{id}",
+    "<task_id>": "{id}",
+    "<group_id>": "{id}",
+}
 
 
 class Measured(NamedTuple):

@@ -112,10 +112,12 @@ def _aim(case) -> None:
 def _make_acceptable(case) -> None:
     """Remove or replace what is valid by rules that no schema expresses."""
     for body in case.body if isinstance(case.body, list) else [case.body]:
-        for part in (body, body.get("task")) if isinstance(body, dict) else ():
+        for part in _tasks_in(body) if isinstance(body, dict) else ():
             if isinstance(part, dict):
                 part.pop("credential", None)  # it must exist
-                part.pop("name", None) if "payload" in part else None  # no other may have it
+                if "payload" in part:
+                    part.pop("name", None)  # no other may have it
+                    part.pop("group", None)  # it must exist
                 part.pop("after", None)  # its tasks must exist
                 part.pop("on_parent_failure", None)
                 _choose_one_key(part)
@@ -131,6 +133,16 @@ def _make_acceptable(case) -> None:
             case.body = dict(BEARER)
 
 
+def _tasks_in(body: dict) -> list:
+    """Return what may be tasks or templates of tasks in a body, and the body itself."""
+    completion = body.get("on_complete")
+    if isinstance(completion, dict) and "payload" in completion:
+        completion["payload"] = "https://example.com/"  # it has no body, and must be a request
+    members = body.get("tasks")
+    others = members if isinstance(members, list) else []
+    return [body, body.get("task"), completion, *others]
+
+
 def _choose_one_key(task: dict) -> None:
     """Keep an order key, or a unique key, or a debounce key, without what excludes it."""
     given = [name for name in ("order_key", "unique", "debounce") if task.get(name) is not None]
@@ -142,6 +154,10 @@ def _choose_one_key(task: dict) -> None:
         excluded = ("on_failure", *(("delay_seconds", "run_at") if "debounce" in given[:1] else ()))
     for name in excluded:
         task.pop(name, None)
+    if task.get("run_at") is not None:
+        task.pop("delay_seconds", None)
+    if isinstance(debounce := task.get("debounce"), dict):
+        debounce.pop("max_wait_seconds", None)  # not less than delay_seconds
     if isinstance(unique := task.get("unique"), dict) and unique.get("while"):
         unique["while"] = ["PENDING", "RUNNING", *unique["while"]]
 
