@@ -40,7 +40,7 @@ from taskflow.api.dashboard.routes import dashboard_routes
 from taskflow.api.document import openapi
 from taskflow.api.document.openapi import document
 from taskflow.api.inline_requests import MAX_ARRAY_BYTES, InlineConnection
-from taskflow.api.live import events
+from taskflow.api.live import events, group_events
 from taskflow.api.live.feed import Feed
 from taskflow.api.middleware import Middleware
 from taskflow.api.published_keys import PublishedKeys
@@ -69,6 +69,7 @@ ROUTES: Final = (
     *topics.ROUTES,
     *endpoints.ROUTES,
     *endpoint_actions.ROUTES,
+    *group_events.ROUTES,
     *schedules.ROUTES,
     *audit.ROUTES,
     *credentials.ROUTES,

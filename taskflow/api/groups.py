@@ -33,7 +33,7 @@ from taskflow.schema.query import GROUPS_QUERY, GroupsRequest, cursor_of
 _Act = Callable[..., Awaitable[Group | None]]
 
 _GROUP: Final = RouteResponse("The group.", Group, GROUP)
-_ONE_GROUP: Final[dict[str, Any]] = {
+ONE_GROUP: Final[dict[str, Any]] = {
     "group": "groups",
     "path_parameters": (Parameter("id", "The id of the group.", uuid.UUID, GROUP_ID),),
 }
@@ -131,7 +131,7 @@ async def list_groups(services: Services) -> Response:
     return as_json(page.groups, link=None if following is None else _link(query, following))
 
 
-@Route("GET", "/groups/{id}", responses=(_GROUP,), problems=(HTTPStatus.NOT_FOUND,), **_ONE_GROUP)
+@Route("GET", "/groups/{id}", responses=(_GROUP,), problems=(HTTPStatus.NOT_FOUND,), **ONE_GROUP)
 async def show_group(services: Services, group_id: str) -> Response:
     """Get a group.
 
@@ -146,7 +146,7 @@ async def show_group(services: Services, group_id: str) -> Response:
     "/groups/{id}/close",
     responses=(_GROUP,),
     problems=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
-    **_ONE_GROUP,
+    **ONE_GROUP,
 )
 async def close_group(services: Services, group_id: str) -> Response:
     """Close a group: no more tasks can join it.
@@ -162,7 +162,7 @@ async def close_group(services: Services, group_id: str) -> Response:
     "/groups/{id}/cancel",
     responses=(_GROUP,),
     problems=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
-    **_ONE_GROUP,
+    **ONE_GROUP,
 )
 async def cancel_group(services: Services, group_id: str) -> Response:
     """Cancel a group and all of its tasks that have not finished.
@@ -177,13 +177,14 @@ async def cancel_group(services: Services, group_id: str) -> Response:
     "/groups/{id}/retry",
     responses=(_GROUP,),
     problems=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
-    **_ONE_GROUP,
+    **ONE_GROUP,
 )
 async def retry_group(services: Services, group_id: str) -> Response:
-    """Retry all FAILED tasks of a group.
+    """Retry the FAILED tasks of a group.
 
-    A COMPLETED group is CLOSED again. It completes once more when these have finished, and creates
-    another completion task. So does a group of which a single task is retried.
+    At most 10,000 of them, the oldest first. A COMPLETED group is CLOSED again. It completes once
+    more when these have finished, and creates another completion task. So does a group of which a
+    single task is retried.
     """
     return await _acted(services.store.groups.retry, group_id)
 
@@ -221,4 +222,4 @@ def _link(query: GroupsRequest, before: uuid.UUID) -> str:
     return f'</groups?{parameters}>; rel="next"'
 
 
-ROUTES: Final = (*(add_group, list_groups, show_group, close_group, cancel_group, retry_group),)
+ROUTES: Final = (add_group, list_groups, show_group, close_group, cancel_group, retry_group)

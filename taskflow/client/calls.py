@@ -36,6 +36,7 @@ TITLE: Final = "TaskFlow"
 _JSON: Final = {"Content-Type": "application/json"}
 # Streams are read as they arrive, so proxies must not compress them.
 _LINES: Final = {"Accept": "application/x-ndjson", "Accept-Encoding": "identity"}
+_EVENT_STREAM: Final = {"Accept": "text/event-stream"}
 _USERINFO: Final = re.compile(r"//[^/?#]*@")
 _NEXT: Final = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
 # With these errors nothing has been sent.
@@ -415,13 +416,17 @@ def events(
     """
     query = of_queue_only(queue) + tag_query(tags)
     if task_id is None:
-        return Call("GET", "/events", query=query, headers={"Accept": "text/event-stream"})
+        return Call("GET", "/events", query=query, headers=_EVENT_STREAM)
     if query:
         raise InvalidArgument(
             "a task's events are all of one queue and of the same tags: give its id"
         )
-    call = of_task("GET", task_id, "/events")
-    return msgspec.structs.replace(call, headers={"Accept": "text/event-stream"})
+    return msgspec.structs.replace(of_task("GET", task_id, "/events"), headers=_EVENT_STREAM)
+
+
+def group_events(group_id: uuid.UUID | str) -> Call:
+    """Return a request for the events of the tasks of a group."""
+    return msgspec.structs.replace(of_group("GET", group_id, "/events"), headers=_EVENT_STREAM)
 
 
 def resuming(call: Call, position: int | None) -> Call:

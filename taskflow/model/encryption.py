@@ -285,8 +285,7 @@ class Encryption:
         task = _OBJECT.decode(_OBJECT.decode(payload)["body"])
         queue, task_id = _identity_of(task)
         inner, result = bytes(task["payload"]), bytes(task["result"])
-        if is_sealed(inner):
-            payload = payload.replace(inner, self._resealed(inner, _payload_place(queue)))
+        payload = payload.replace(inner, self.reseal_payload(inner, queue, is_callback=False))
         return payload.replace(result, self.reseal_response(result, task_id))
 
     def reseal_response(self, response: bytes, task_id: uuid.UUID) -> bytes:

@@ -26,6 +26,7 @@ class TaskEvent(msgspec.Struct, frozen=True, kw_only=True):
         error: Why the last attempt failed, for people; empty if it did not fail.
         error_type: Why the last attempt failed, for programs.
         tags: The tags of the task.
+        group: The id of the group of the task, if it is in one.
     """
 
     id: int
@@ -37,6 +38,7 @@ class TaskEvent(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     error_type: ErrorType | None = None
     tags: dict[str, TagValue] = {}
+    group: uuid.UUID | None = None
 
 
 class EventFilter(msgspec.Struct, frozen=True):
@@ -44,12 +46,14 @@ class EventFilter(msgspec.Struct, frozen=True):
 
     Attributes:
         task_id: The id of the task.
+        group: The id of the group of the task.
         queue: The queue of the task.
         tags: Tags of the task, with their values as text.
         scope: The queue of the task is one of these.
     """
 
     task_id: uuid.UUID | None = None
+    group: uuid.UUID | None = None
     queue: str | None = None
     tags: Mapping[str, str] = {}
     scope: QueueScope | None = None
@@ -58,6 +62,7 @@ class EventFilter(msgspec.Struct, frozen=True):
         """Return whether an event matches."""
         return (
             self.task_id in (None, event.task_id)
+            and self.group in (None, event.group)
             and self.queue in (None, event.queue)
             and (self.scope is None or self.scope.allows(event.queue))
             and all(has_tag(event.tags, name, value) for name, value in self.tags.items())

@@ -229,15 +229,21 @@ class GroupState(NamedTuple):
     Attributes:
         status: Its status.
         is_canceling: Whether a member failed, and the others are canceled.
+        is_closing: Whether it is being closed or canceled at this moment.
     """
 
     status: GroupStatus
-    is_canceling: bool
+    is_canceling: bool = False
+    is_closing: bool = False
 
     @property
-    def is_joinable(self) -> bool:
-        """True if tasks can join it."""
-        return self.status is GroupStatus.OPEN and not self.is_canceling
+    def why_not(self) -> str | None:
+        """Why no task can join it; ``None`` if tasks can."""
+        if self.status is not GroupStatus.OPEN:
+            return f"it is {self.status}"
+        if self.is_canceling:
+            return "a task of it failed, and its other tasks are canceled"
+        return "it is being closed" if self.is_closing else None
 
 
 def refusal_of(
@@ -258,11 +264,8 @@ def refusal_of(
         state = states.get(group_id)
         if state is None:
             return _unknown_group(group_id, in_array)
-        if not state.is_joinable:
-            failed = "a task of it failed, and its other tasks are canceled"
-            is_open = state.status is GroupStatus.OPEN
-            why = failed if is_open else f"it is {state.status}"
-            return GroupClosed(group_id, why, in_array)
+        if state.why_not is not None:
+            return GroupClosed(group_id, state.why_not, in_array)
     return None
 
 

@@ -436,7 +436,7 @@ class StatisticsRequest(msgspec.Struct, frozen=True):
 
 
 class TaskEventsRequest(msgspec.Struct, frozen=True):
-    """The query of ``GET /tasks/{id}/events``."""
+    """The query of ``GET /tasks/{id}/events`` and ``GET /groups/{id}/events``."""
 
     last_event_id: Annotated[
         LastEventId | None,

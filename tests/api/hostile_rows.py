@@ -169,7 +169,26 @@ _TEMPLATES: Final = (
     {"payload": {"url": NOWHERE}, "options": 5},
     {"payload": {"url": NOWHERE}, "max_attempts": -5},
 )
+KNOWN_GROUP: Final = str(uuid.UUID(int=7 << 76 | 2 << 62 | 8))
+_COMPLETION: Final = {
+    "payload": '{"url":"no url","method":"POST"}', "queue": "default", "priority": 0,
+    "delay_seconds": 0.0, "max_attempts": 1, "authority": "",
+}  # fmt: skip
+_COMPLETIONS: Final = (
+    *({"payload": text} for text in ("null", "{}", '"x"', '{"url":5}', r'{"url":"\u0000"}')),
+    *({"queue": queue} for queue in ("", "x" * 9000, None)),
+    {"priority": 10**6},
+    {"delay_seconds": 1e300},
+    {"max_attempts": -1},
+    {"tags": [1]},
+    {"tags": {"a": None}},
+    {"options": 5},
+    {"options": [1]},
+    {"options": {"retry_on": "never"}},
+)
 _MORE: Final[Mapping[tuple[str, str], tuple[object, ...]]] = {
+    ("taskflow_groups", "completion"): tuple(_COMPLETION | one for one in _COMPLETIONS),
+    ("taskflow_groups", "tags"): _TAGS,
     ("taskflow_tasks", "options"): _OPTIONS,
     ("taskflow_tasks", "payload"): _PAYLOADS,
     ("taskflow_tasks", "result"): _RESULTS,
@@ -281,6 +300,24 @@ GOOD: Final[Mapping[str, tuple[Row, ...]]] = {
     ),
     "taskflow_deliveries": ({"endpoint_id": str(uuid.UUID(int=5)), "task_id": KNOWN},),
     "taskflow_firings": ({"schedule": "known", "at": "now", "task_id": KNOWN},),
+    "taskflow_groups": (
+        {"queue": "odd", "status": "CLOSED"},
+        {"queue": "odd", "status": "CLOSED", "on_failure": "cancel_rest", "tags": '{"a":"b"}',
+         "name": "odd", "on_complete": "{}", "completion": json.dumps(_COMPLETION)},
+        {"queue": "odd", "status": "COMPLETED", "finished_at": "now", "completions": "1",
+         "completion_task_id": KNOWN},
+        {"queue": "odd", "cancel_state": "pending"},
+    ),
+    "taskflow_group_members": (
+        {"group_id": KNOWN_GROUP, "task_id": KNOWN},
+        {"group_id": KNOWN_GROUP, "task_id": KNOWN, "state": "FAILED"},
+    ),
+    "taskflow_group_changes": (
+        {"group_id": KNOWN_GROUP, "status": "COMPLETED", "change": "1"},
+    ),
+    "taskflow_group_counts": (
+        {"group_id": KNOWN_GROUP, "status": "COMPLETED", "count": "1"},
+    ),
     "taskflow_nodes": (
         {"id": str(uuid.UUID(int=3)), "name": "odd", "lease_seconds": "5", "expires_at": _PAST},
         {"id": str(uuid.UUID(int=4)), "name": "odd", "lease_seconds": "5",

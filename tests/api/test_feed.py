@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from taskflow.api.live.events import _stream
+from taskflow.api.live.events import events_of
 from taskflow.api.live.feed import BATCH, MAX_UNREAD_EVENTS, Feed
 from taskflow.api.live.waiting import wait_for_task, wait_until_finished
 from taskflow.model.errors import StoreUnavailable
@@ -98,7 +98,7 @@ class Scene:
         return reported == [TaskStatus.COMPLETED] * count
 
     async def stream(self, wanted=ALL_EVENTS, after=None) -> list[bytes]:
-        return [part async for part in _stream(self.store, self.feed, wanted, after)]
+        return [part async for part in events_of(self.store, self.feed, wanted, after)]
 
 
 @pytest.fixture
@@ -488,7 +488,7 @@ async def test_streams_send_heartbeats(scene, autojump_clock):
         raise StoreUnavailable
 
     async def read():
-        async for part in _stream(scene.store, scene.feed, ALL_EVENTS, None):
+        async for part in events_of(scene.store, scene.feed, ALL_EVENTS, None):
             parts.append(part)
 
     scene.store.before["record_events"] = fail
@@ -508,7 +508,7 @@ async def test_a_stream_of_a_task_survives_an_outage(scene, autojump_clock):
     parts = []
 
     async def read():
-        async for part in _stream(scene.store, scene.feed, EventFilter(task.id), None):
+        async for part in events_of(scene.store, scene.feed, EventFilter(task.id), None):
             parts.append(part)
 
     async def fail():
@@ -542,7 +542,7 @@ async def test_the_current_status_is_sent_in_order(scene, autojump_clock):
     parts = []
 
     async def read():
-        async for part in _stream(scene.store, scene.feed, EventFilter(task.id), None):
+        async for part in events_of(scene.store, scene.feed, EventFilter(task.id), None):
             parts.append(part)
 
     scene.store.before["get"] = move
@@ -568,7 +568,7 @@ async def test_a_reconnected_stream_does_not_repeat_the_status(scene, autojump_c
     parts = []
 
     async def read(after):
-        async for part in _stream(scene.store, scene.feed, EventFilter(task.id), after):
+        async for part in events_of(scene.store, scene.feed, EventFilter(task.id), after):
             parts.append(part)
 
     scene.nursery.start_soon(read, 1)
@@ -588,7 +588,7 @@ async def test_reconnected_clients_get_all_missed_events(scene, autojump_clock):
         parts = []
 
         async def read(after=after, parts=parts):
-            async for part in _stream(scene.store, scene.feed, ALL_EVENTS, after):
+            async for part in events_of(scene.store, scene.feed, ALL_EVENTS, after):
                 parts.append(part)
                 await trio.lowlevel.checkpoint()
 
@@ -612,7 +612,7 @@ async def test_late_reconnections_get_a_gap(scene, autojump_clock):
     parts = []
 
     async def read(wanted):
-        async for part in _stream(scene.store, scene.feed, wanted, 1):
+        async for part in events_of(scene.store, scene.feed, wanted, 1):
             parts.append(part)
 
     with trio.move_on_after(1):

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from taskflow.api.live import events as streams
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem
 from tests.api.conftest import open_database
 from tests.api.live import LiveServer
+from tests.api.sse import open_stream
 from tests.api.target import Target
 
 LATER = {"payload": "http://127.0.0.1:9/", "delay_seconds": 3600}
@@ -248,6 +250,47 @@ def test_a_scoped_key(boss: Client, mail: Client):
     listed = mail.done("GET", "/groups?limit=1000")
     assert other["id"] not in {group["id"] for group in listed}
     assert own["id"] in {group["id"] for group in listed}
+
+
+def test_events(boss: Client, monkeypatch):
+    """Of its tasks alone; the last event is the group, when it has finished."""
+    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.5)  # it may be closed after its last event
+    group = boss.group()
+    path = f"/groups/{group['id']}/events"
+    with open_stream(boss.server.url, path, headers=boss.headers) as stream:
+        stream.begin()
+        boss.done("POST", "/tasks", {"payload": "x:"})
+        task = boss.done("POST", "/tasks", {"payload": "x:", "group": group["id"]})
+        boss.done("POST", f"/groups/{group['id']}/close")
+        *events, last = stream
+    assert [(one.event, one.json["task_id"]) for one in events] == [("message", task["id"])] * 3
+    assert [one.json["status"] for one in events] == ["PENDING", "RUNNING", "FAILED"]
+    assert {one.json["group"] for one in events} == {group["id"]}
+    assert (last.event, last.json["status"], last.json["id"]) == ("group", "COMPLETED", group["id"])
+    position = {**boss.headers, "last-event-id": events[-1].last_event_id}
+    assert boss.server.ask("GET", path, None, position).status == 204
+    with open_stream(boss.server.url, path, headers=boss.headers) as stream:
+        assert [one.event for one in stream] == ["group"]
+    with open_stream(
+        boss.server.url, path, headers=boss.headers, after=events[0].last_event_id
+    ) as stream:
+        assert [one.event for one in stream] == ["message", "message", "group"]
+
+
+def test_events_of_a_canceled_group(boss: Client, mail: Client):
+    """The stream ends when its tasks are canceled; a key sees those of its queues."""
+    group = mail.group(queue="mail", tasks=[{**LATER, "queue": "mail"}], open=True)
+    boss.done("POST", "/tasks", {**LATER, "queue": "shop", "group": group["id"]})
+    path = f"/groups/{group['id']}/events"
+    with open_stream(boss.server.url, path, headers=mail.headers) as stream:
+        stream.begin()
+        boss.done("POST", f"/groups/{group['id']}/cancel")
+        event, last = stream
+    assert (event.json["queue"], event.json["status"]) == ("mail", "CANCELED")
+    assert (last.event, last.json["counts"]["CANCELED"]) == ("group", 2)
+    for path in (f"/groups/{UNKNOWN}/events", "/groups/x/events"):
+        check_problem(boss.ask("GET", path), 404)
+    check_problem(mail.ask("GET", f"/groups/{boss.group()['id']}/events"), 404)
 
 
 def test_credentials_are_masked(boss: Client):

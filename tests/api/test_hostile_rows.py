@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.api.conftest import open_database
-from tests.api.hostile_rows import GOOD, KNOWN, columns, insert_all, is_data
+from tests.api.hostile_rows import GOOD, KNOWN, KNOWN_GROUP, columns, insert_all, is_data
 from tests.api.live import LiveServer
 from tests.api.sse import open_stream
 from tests.cli.command import CommandLine
@@ -45,7 +45,9 @@ PAGES = (
         "/ui/submit",
     ),
     *(f"/tasks/{KNOWN}{part}" for part in ("", "/attempts", "/result")),
-    f"/ui/tasks/{KNOWN}",
+    *(f"/ui/tasks/{KNOWN}", "/groups", "/groups?limit=1&queue=odd", "/groups?status=CLOSED"),
+    *(f"/groups/{KNOWN_GROUP}", f"/tasks?group={KNOWN_GROUP}", "/ui/groups"),
+    f"/ui/groups/{KNOWN_GROUP}",
 )
 OF_ONE = (
     *("/tasks/{}", "/tasks/{}/attempts", "/tasks/{}/result"),
@@ -54,6 +56,13 @@ OF_ONE = (
 OPEN = """
     SELECT status, attempt, error, options::text, payload::text FROM taskflow_tasks
     WHERE status = 'RUNNING' OR status = 'PENDING' AND run_at <= now() LIMIT 5
+"""
+MEMBERS = """
+    WITH added AS (
+        INSERT INTO taskflow_tasks (payload, size_bytes, group_id)
+        SELECT '"no url"', 8, id FROM taskflow_groups RETURNING id, group_id
+    )
+    INSERT INTO taskflow_group_members (group_id, task_id) SELECT group_id, id FROM added
 """
 NOTIFY = """
     SELECT pg_notify(channel, '')
@@ -104,6 +113,10 @@ def add_known(database: psycopg.Connection) -> None:
         "INSERT INTO taskflow_schedules (name, definition, size_bytes, anchor_at, created_at,"
         " updated_at) VALUES ('known', %s, 9, now(), now(), now())",
         [json.dumps(definition)],
+    )
+    database.execute(
+        "INSERT INTO taskflow_groups (id, queue, status) VALUES (%s, 'odd', 'CLOSED')",
+        [KNOWN_GROUP],
     )
 
 
@@ -196,6 +209,8 @@ def check_columns(server, database, table: str, hostile: list[tuple[str, str]]) 
     with watching(server, "/events?tag=a:b") as tagged, watching(server, "/events") as every:
         add_known(database)
         assert sum(insert_all(database, table, column, kind) for column, kind in hostile)
+        if table.startswith("taskflow_group"):
+            database.execute(MEMBERS)  # their ends complete the groups
         database.execute(NOTIFY)
         check_all_is_shown(server)
         check_goes_on(server, (tagged, every))

@@ -158,6 +158,7 @@ ABSENT = {
     "resumeQueue": ("POST", "/queues/{queue}/resume", None),
     "purgeQueue": ("POST", "/queues/{queue}/purge", None),
     "showGroup": ("GET", "/groups/{group}", None),
+    "watchGroup": ("GET", "/groups/{group}/events", None),
     "closeGroup": ("POST", "/groups/{group}/close", None),
     "cancelGroup": ("POST", "/groups/{group}/cancel", None),
     "retryGroup": ("POST", "/groups/{group}/retry", None),

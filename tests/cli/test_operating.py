@@ -38,6 +38,17 @@ class TestGroups:
         assert [group, "import", "COMPLETED"] in [row[:3] for row in rows]
         assert cli_of_each.ok("groups", "retry", group).code == 0
 
+    def test_a_group_is_watched(self, cli_of_each):
+        """Its events are printed until it has finished, and then the group itself."""
+        [group] = cli_of_each.ok("groups", "create", "--open", "--json").documents
+        cli_of_each.ok("submit", "--group", group["id"], "--delay", "2s", "x:")
+        cli_of_each.ok("groups", "close", group["id"])
+        watch = ("groups", "show", group["id"], "--watch")
+        *events, last = cli_of_each.ok(*watch, "--json").documents
+        assert {event["group"] for event in events} <= {group["id"]}
+        assert (last["id"], last["status"]) == (group["id"], "COMPLETED")
+        assert re.search("^finished +1 of 1$", cli_of_each.ok(*watch).out, re.MULTILINE)
+
     def test_an_array_as_a_group(self, cli_of_each, tmp_path):
         """With a template from a file; and it is canceled without a question only with --yes."""
         template = tmp_path / "task.json"

@@ -71,6 +71,18 @@ async def test_an_array_as_a_group(client):
     assert (canceled.status, canceled.counts.CANCELED) == (GroupStatus.CANCELED, 2)
 
 
+async def test_events(client):
+    """Of its tasks, until it has finished; also for those who come later."""
+    group = await client.groups.create()
+    async with client.groups.iter_events(group.id) as events:
+        new = Submission("x:", group=group.id, delay_seconds=0.5)
+        tasks = [one.task async for one in client.submit_many([new, new])]
+        await client.groups.close(group.id)
+        ends = [event.task_id async for event in events if event.status.is_final]
+    assert set(ends) == {task.id for task in tasks}
+    assert [event async for event in client.groups.iter_events(group.id)] == []
+
+
 async def test_what_is_wrong(client):
     with pytest.raises(Unprocessable) as invalid:
         await client.groups.create(["x"], on_failure="stop")

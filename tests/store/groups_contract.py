@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from taskflow.model.errors import GroupClosed, IllegalMove, Unprocessable
+from taskflow.model.event import EventFilter
 from taskflow.model.filter import TaskFilter
 from taskflow.model.groups import (
     Group,
@@ -24,6 +25,8 @@ from taskflow.model.queue_scope import QueueScope
 from taskflow.model.task import Claim, IdempotencyKey, Task, TaskStatus
 from taskflow.store.base.claims import Retry
 from taskflow.store.base.store import TaskStore
+from taskflow.store.memory import groups as memory_groups
+from taskflow.store.postgres import groups as postgres_groups
 from tests.store.contract import StoreContract, completed, failed, new_task, released
 
 TEMPLATE = '{"url":"http://example.com/done","method":"POST"}'
@@ -250,6 +253,54 @@ class GroupContract(StoreContract):
         assert first == {shown.completion_task_id, second}
         assert (await store.groups.retry(group.id)).status is GroupStatus.COMPLETED
 
+    async def test_a_retry_of_many_members(self, store, node, monkeypatch):
+        """So many of them are retried at once, the oldest first."""
+        for module in (memory_groups, postgres_groups):
+            monkeypatch.setattr(module, "MAX_RETRIED_MEMBERS", 2)
+        group = await self.add_group(store, NewGroup(is_open=False), members=3)
+        await self.finish_members(store, node, end=failed)
+        retried = await store.groups.retry(group.id)
+        assert retried.counts == GroupCounts(PENDING=2, FAILED=1)
+        members = await self.members_of(store, group)
+        assert [one.task_id for one in retried.first_failures] == [members[2].id]
+        assert (await store.groups.retry(group.id)).counts == GroupCounts(PENDING=3)
+
+    async def test_a_retry_in_an_open_group_after_the_rest_was_canceled(self, store, node):
+        """It runs: it is not canceled unless a member fails again."""
+        rest = OnMemberFailure.CANCEL_REST
+        group = await self.add_group(store, NewGroup(on_failure=rest), members=2)
+        claims = await self.claim_members(store, node)
+        await store.settle([failed(claims[0])])
+        await store.groups.cancel_rest()
+        for claim in claims:
+            await store.retry(claim.task_id)
+        await store.groups.cancel_rest()
+        assert (await self.group_now(store, group)).counts == GroupCounts(PENDING=2)
+        again = await self.claim_members(store, node)
+        await store.settle([failed(again[0])])
+        await store.groups.cancel_rest()
+        assert (await self.group_now(store, group)).counts == GroupCounts(FAILED=1, CANCELED=1)
+
+    async def test_events_of_members(self, store, node):
+        """Those of a group can be read alone."""
+        position = await store.record_events()
+        group = await self.add_group(store, completing(is_open=False), members=1)
+        await self.add_group(store, NewGroup(), members=1)
+        await store.add([new_task()])
+        [member] = await self.members_of(store, group)
+        [claim] = await store.claim(node, limit=1)
+        await store.settle([completed(claim)])
+        page = await store.events_after(position, limit=10, wanted=EventFilter(group=group.id))
+        assert [(event.task_id, event.status) for event in page.events] == [
+            (member.id, TaskStatus(status)) for status in ("PENDING", "RUNNING", "COMPLETED")
+        ]
+        assert {event.group for event in page.events} == {group.id}
+        elsewhere = EventFilter(group=group.id, scope=QueueScope(("mail",), ()))
+        assert (await store.events_after(position, limit=10, wanted=elsewhere)).events == []
+        every = (await store.events_after(position, limit=10)).events
+        assert len(every) == 6  # with the completion task, and the two that wait
+        assert sum(event.group is None for event in every) == 2
+
     async def test_deleted_members_stay_counted(self, store, node):
         """And a deleted group leaves its id with its tasks."""
         group = await self.add_group(store, NewGroup(is_open=False), members=2)
@@ -279,6 +330,8 @@ class GroupContract(StoreContract):
         unknown, groups = uuid.uuid4(), store.groups
         for act in (groups.get, groups.close, groups.cancel, groups.retry):
             assert await act(unknown) is None
+        known = await self.add_group(store, NewGroup(queue="mail"))
+        assert await groups.queues_of([unknown, known.id]) == {known.id: "mail"}
 
     async def test_idempotency_keys_of_groups(self, store):
         """The same request creates one group; another one with the key is recognized."""

@@ -112,7 +112,11 @@ PASSED_ON_BY_TOPICS = {
         (TaskStore, EncryptedStore, PASSED_ON | STAYS_ENCRYPTED),
         (ScheduleStore, EncryptedSchedules, PASSED_ON_BY_SCHEDULES),
         (TopicStore, EncryptedTopics, PASSED_ON_BY_TOPICS),
-        (GroupStore, EncryptedGroups, {"cancel_rest", "fold_counts", "delete_finished"}),
+        (
+            GroupStore,
+            EncryptedGroups,
+            {"queues_of", "cancel_rest", "fold_counts", "delete_finished"},
+        ),
     ],
 )
 def test_every_verb_is_classified(kind, encrypted, passed_on):

@@ -12,6 +12,7 @@ from taskflow.enqueuing import enqueue
 from taskflow.model.errors import GroupClosed, KeyIsBusy
 from taskflow.model.groups import GroupCounts, GroupStatus, NewGroup, OnMemberFailure
 from taskflow.model.options import TaskOptions
+from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
 from taskflow.store.postgres import groups
 from taskflow.store.postgres.store import open_postgres
@@ -139,6 +140,30 @@ async def test_transactions_of_callers(store, connection, monkeypatch):
         await store.add([new_task(group=group_id)])
 
 
+async def test_a_group_that_tasks_join_all_the_time(store, connection, monkeypatch):
+    """While closing waits for those that came before, no others join; if it fails they do."""
+    monkeypatch.setattr(groups, "LOCK_WAIT_MILLISECONDS", 60_000)
+    monkeypatch.setattr(groups, "CLOSING_SECONDS", 60.0)
+    added = await store.groups.add(NewGroup())
+    group_id, joining = added.group.id, [new_task(group=added.group.id)]
+    enqueue(connection, "http://example.com/", group=group_id)
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.groups.close, group_id)
+            await is_waiting_for_lock(store)
+            with pytest.raises(GroupClosed, match="being closed"):
+                await store.add(joining)
+            connection.commit()
+    assert (await store.groups.get(group_id)).counts == GroupCounts(PENDING=1)
+    monkeypatch.setattr(groups, "LOCK_WAIT_MILLISECONDS", 1)
+    monkeypatch.setattr(groups, "CLOSING_SECONDS", 0.0)
+    added = await store.groups.add(NewGroup())
+    enqueue(connection, "http://example.com/", group=added.group.id)
+    with pytest.raises(KeyIsBusy):
+        await store.groups.cancel(added.group.id)
+    await store.add([new_task(group=added.group.id)])
+
+
 async def test_a_task_that_joins_while_the_group_is_closed(store, connection):
     """It waits, and is refused."""
     added = await store.groups.add(NewGroup())
@@ -209,6 +234,30 @@ async def test_another_process_died_while_it_canceled_the_rest(store, connection
         while (await store.groups.get(group.id)).status is not GroupStatus.COMPLETED:
             await trio.sleep(0.02)
     assert (await store.groups.get(group.id)).counts == GroupCounts(FAILED=1, CANCELED=2)
+
+
+async def test_a_task_that_cannot_be_canceled(store, connection, monkeypatch):
+    """It keeps neither the other tasks of its group nor other groups from being canceled."""
+    monkeypatch.setattr(groups, "SWEEP_SECONDS", 0.01)
+    rest = OnMemberFailure.CANCEL_REST
+    all_claims = [(await claims_of(store, 3, on_failure=rest))[1] for _ in range(2)]
+    connection.execute("""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE 'no'; END $$
+    """)
+    connection.execute(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON taskflow_tasks FOR EACH ROW "
+        f"WHEN (NEW.id = '{all_claims[0][1].task_id}' AND NEW.status = 'CANCELED') "
+        "EXECUTE FUNCTION refuse()"
+    )
+    connection.commit()
+    for claims in all_claims:
+        await store.settle([failed(claims[0])])
+    with trio.fail_after(30):
+        while (await store.count(limit=100)).total.counts[TaskStatus.CANCELED] < 3:
+            await trio.sleep(0.01)
+    found = (await store.groups.page(limit=2)).groups
+    assert [group.status for group in found] == [GroupStatus.COMPLETED, GroupStatus.CLOSED]
 
 
 async def test_rows_of_other_programs(store, connection):

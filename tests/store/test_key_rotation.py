@@ -11,8 +11,10 @@ import trio
 from taskflow.model.credential import Bearer
 from taskflow.model.encryption import Encryption
 from taskflow.model.endpoint_secrets import seal_secret, unseal_secret
+from taskflow.model.groups import NewGroup
 from taskflow.model.key_generation import new_generation, private_pem
 from taskflow.model.keyring import Keyring
+from taskflow.model.options import TaskOptions
 from taskflow.model.proxy import opened_proxy, sealed_proxy
 from taskflow.model.queue_limits import QueueSettings
 from taskflow.model.schedule import ScheduleDefinition, Timing
@@ -166,6 +168,28 @@ async def test_the_new_key_is_enough_afterwards(database_url, monkeypatch):
         assert await shown(store) == before
     again = await rotate(database_url, NEW, OLD)
     assert (again.rotated.total(), again.left) == (0, {})
+
+
+async def test_completion_tasks_of_groups(database_url):
+    """Of an open group, and of a completed one: the task, and the callback that sends it."""
+    options = TaskOptions(callback_url="http://b.example/")
+    payload = msgspec.Raw(b'{"url":"http://a.example/?token=secret","method":"POST"}')
+    shown_as = msgspec.Raw(b'{"payload":"http://a.example/?token=secret"}')
+    completing = NewGroup(on_complete=shown_as, completion=NewTask(payload, options=options))
+    async with open_store(database_url, OLD) as store:
+        await store.groups.add(completing)
+        await store.groups.add(msgspec.structs.replace(completing, is_open=False))
+        node = await store.register("here", lease_seconds=600)
+        [claim] = await store.claim(node, limit=1)
+        result = msgspec.json.encode(response({"a": 1}))
+        await store.settle([Settlement(claim.task_id, claim.token, TaskStatus.COMPLETED, result)])
+        before = [await store.groups.page(limit=10), await store.page(limit=10)]
+    done = await rotate(database_url, NEW, OLD)
+    assert (done.rotated, done.left) == ({"groups": 2, "tasks": 2}, {})
+    async with open_store(database_url, NEW) as store:
+        assert [await store.groups.page(limit=10), await store.page(limit=10)] == before
+        [callback] = [task for task in before[1].tasks if task.callback_of]
+        assert b"$encrypted" not in bytes(callback.payload)
 
 
 async def test_a_key_that_is_missing(database_url):

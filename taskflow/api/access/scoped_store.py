@@ -193,7 +193,8 @@ class ScopedStore:
     async def _refusal(self, tasks: Sequence[NewTask]) -> GroupClosed | Unprocessable | None:
         """Return an error if tasks name a group or a parent that is not in the scope."""
         ids = {task.group for task in tasks if task.group is not None}
-        known = {group_id: _JOINABLE for group_id in ids if await self.groups.get(group_id)}
+        queues = await self._store.groups.queues_of(ids) if ids else {}
+        known = {one: _JOINABLE for one, queue in queues.items() if self._scope.allows(queue)}
         return refusal_of(tasks, known) or await _parent_refusal(self._store, self._scope, tasks)
 
     def _if_visible(self, task: Task | None) -> Task | None:
@@ -240,7 +241,7 @@ class ScopedQueues:
             raise QueueNotFound
 
 
-_JOINABLE: Final = GroupState(GroupStatus.OPEN, is_canceling=False)
+_JOINABLE: Final = GroupState(GroupStatus.OPEN)
 
 
 class ScopedGroups:

@@ -34,24 +34,23 @@ RECONNECT_MILLISECONDS: Final = 1000
 _ENCODER: Final = msgspec.json.Encoder()
 _RETRY: Final = f"retry: {RECONNECT_MILLISECONDS}\n\n".encode()
 _HEARTBEAT: Final = b": heartbeat\n\n"
-_BEHIND: Final = (
-    "the stream was read too slowly; reconnect with Last-Event-ID to continue where this stream "
-    "ends"
-)
-_GAP: Final = (
-    "some of the events since Last-Event-ID are no longer stored; read the tasks for their current "
-    "status"
-)
+_BEHIND: Final = {
+    "detail": "the stream was read too slowly; reconnect with Last-Event-ID to continue where this "
+    "stream ends"
+}
+_GAP: Final = {
+    "detail": "some of the events since Last-Event-ID are no longer stored; read the tasks for "
+    "their current status"
+}
 
-
-_LAST_EVENT_ID: Final = Parameter(
+LAST_EVENT_ID: Final = Parameter(
     "Last-Event-ID",
     "The id of the last event received: the stream continues after it. Browsers send it when they "
     "reconnect.",
     LastEventId,
     "4711",
 )
-_EVENTS: Final = RouteResponse(
+EVENTS: Final = RouteResponse(
     "Each event is a `TaskEvent` as JSON, with its id. `: heartbeat` is sent when there is nothing "
     "else to send. An event of the type `dropped` ends a stream that is read too slowly; `reset` "
     "means that some events before it are no longer stored.",
@@ -71,7 +70,7 @@ _EVENTS: Final = RouteResponse(
     "/tasks/{id}/events",
     "events",
     (
-        _EVENTS,
+        EVENTS,
         RouteResponse(
             "The task is finished and no event was missed: do not reconnect.",
             status=HTTPStatus.NO_CONTENT,
@@ -79,7 +78,7 @@ _EVENTS: Final = RouteResponse(
     ),
     (HTTPStatus.NOT_FOUND,),
     (TASK_ID_IN_PATH,),
-    (_LAST_EVENT_ID,),
+    (LAST_EVENT_ID,),
     query=TaskEventsRequest,
 )
 async def watch_task(services: Services, task_id: str) -> Response:
@@ -89,24 +88,22 @@ async def watch_task(services: Services, task_id: str) -> Response:
     """
     query = dict(request.args.lists())
     refuse_unknown_of_task(query)
-    wanted, after = EventFilter(task_id=task_id_of(task_id)), _position_in(services, query)
+    wanted, after = EventFilter(task_id=task_id_of(task_id)), position_in(services, query)
     with store_timeout():
         task = await services.store.get(task_id_of(task_id))
         if task is None:
             raise TaskNotFound
-        if after is not None and task.status.is_final:
-            missed = await services.store.events_after(after, limit=1, wanted=wanted)
-            if missed.is_complete and not missed.events:
-                return no_content()
-    return as_events(_stream(services.store, services.feed, wanted, after, services.positions))
+        if task.status.is_final and await is_nothing_missed(services.store, wanted, after):
+            return no_content()
+    return as_events(events_of(services.store, services.feed, wanted, after, services.positions))
 
 
 @Route(
     "GET",
     "/events",
     "events",
-    (_EVENTS,),
-    headers=(_LAST_EVENT_ID,),
+    (EVENTS,),
+    headers=(LAST_EVENT_ID,),
     query=EventsRequest,
 )
 async def watch_tasks(services: Services) -> Response:
@@ -116,42 +113,26 @@ async def watch_tasks(services: Services) -> Response:
     reconnects with ``Last-Event-ID`` within 5 minutes misses none.
     """
     query = dict(request.args.lists())
-    wanted, after = filter_of(query), _position_in(services, query)
-    return as_events(_stream(services.store, services.feed, wanted, after, services.positions))
+    wanted, after = filter_of(query), position_in(services, query)
+    return as_events(events_of(services.store, services.feed, wanted, after, services.positions))
 
 
-def _position_in(services: Services, query: dict[str, list[str]]) -> int | None:
+def position_in(services: Services, query: dict[str, list[str]]) -> int | None:
+    """Return the position after which the stream of the current request continues."""
     given = position_of(request.headers.get("Last-Event-ID", ""), query)
     return None if given is None else services.positions.read(given)
 
 
-async def _stream(
-    store: TaskStore,
-    feed: Feed,
-    wanted: EventFilter,
-    after: int | None,
-    positions: Positions = PLAIN,
-) -> AsyncIterator[bytes]:
-    """Yield events; for a single task from its current status until it is finished."""
-    yield _RETRY
-    with feed.watching(wanted) as watcher:
-        while not await _has_started(watcher):
-            yield _HEARTBEAT
-        stream = _EventStream(store, watcher, wanted, after, positions)
-        with contextlib.suppress(StoreUnavailable):  # a client that reconnects gets what it missed
-            while not stream.is_over:
-                yield await stream.next_part()
+async def is_nothing_missed(store: TaskStore, wanted: EventFilter, after: int | None) -> bool:
+    """Return whether a client that reconnects has received all events so far."""
+    if after is None:
+        return False
+    missed = await store.events_after(after, limit=1, wanted=wanted)
+    return missed.is_complete and not missed.events
 
 
-async def _has_started(watcher: Watcher) -> bool:
-    """Return whether the watcher starts before a heartbeat is due."""
-    with trio.move_on_after(HEARTBEAT_SECONDS) as waiting:
-        await watcher.started()
-    return not waiting.cancelled_caught
-
-
-class _EventStream:
-    """The parts of one stream."""
+class EventStream:
+    """The parts of one stream; for a single task from its current status until it is finished."""
 
     def __init__(
         self,
@@ -180,11 +161,15 @@ class _EventStream:
         if self._is_new:
             self._is_new = False
             return await self._first_part()
-        with trio.move_on_after(HEARTBEAT_SECONDS) as waiting:
+        with trio.move_on_after(self._silence_seconds()) as waiting:
             events = await self._watcher.next_events()
         if waiting.cancelled_caught:
             return await self._heartbeat()
         return b"".join(map(self._encode, events)) if events else self._last_part()
+
+    def _silence_seconds(self) -> float:
+        """Return the time without events after which a heartbeat is sent."""
+        return HEARTBEAT_SECONDS
 
     async def _missed(self) -> bytes:
         """Return events since the last one that the client received."""
@@ -193,7 +178,7 @@ class _EventStream:
                 self._after, limit=BATCH, until=self._until, wanted=self._wanted
             )
         self._after = page.events[-1].id if len(page.events) == BATCH else self._until
-        parts = [] if page.is_complete else [_special("reset", _GAP)]
+        parts = [] if page.is_complete else [special("reset", _GAP)]
         self._is_new = self._is_new or not page.is_complete
         return b"".join([*parts, *map(self._encode, page.events)])
 
@@ -247,12 +232,40 @@ class _EventStream:
     def _last_part(self) -> bytes:
         self.is_over = True
         if self._watcher.has_gap:
-            return _special("reset", _GAP)
-        return _special("dropped", _BEHIND) if self._watcher.is_behind else b": goodbye\n\n"
+            return special("reset", _GAP)
+        return special("dropped", _BEHIND) if self._watcher.is_behind else b": goodbye\n\n"
 
 
-def _special(name: str, detail: str) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), _ENCODER.encode({"detail": detail}))
+async def events_of(
+    store: TaskStore,
+    feed: Feed,
+    wanted: EventFilter,
+    after: int | None,
+    positions: Positions = PLAIN,
+    *,
+    kind: type[EventStream] = EventStream,
+) -> AsyncIterator[bytes]:
+    """Yield the parts of a stream."""
+    yield _RETRY
+    with feed.watching(wanted) as watcher:
+        while not await _has_started(watcher):
+            yield _HEARTBEAT
+        stream = kind(store, watcher, wanted, after, positions)
+        with contextlib.suppress(StoreUnavailable):  # a client that reconnects gets what it missed
+            while not stream.is_over:
+                yield await stream.next_part()
+
+
+async def _has_started(watcher: Watcher) -> bool:
+    """Return whether the watcher starts before a heartbeat is due."""
+    with trio.move_on_after(HEARTBEAT_SECONDS) as waiting:
+        await watcher.started()
+    return not waiting.cancelled_caught
+
+
+def special(name: str, document: object) -> bytes:
+    """Return an event of another type than those of tasks."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), _ENCODER.encode(document))
 
 
 def _event_of(task: Task, position: int) -> TaskEvent:

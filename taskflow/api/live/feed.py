@@ -161,7 +161,7 @@ class Feed:
         # For streams of the dashboard, which end with their session.
         self.ended_sessions: Final[EndedSessions] = store
         self._poll_seconds: Final = poll_seconds
-        # By the task that they watch; watchers of many tasks have the key None.
+        # By the task or the group that they watch; other watchers have the key None.
         self._watchers: defaultdict[uuid.UUID | None, set[Watcher]] = defaultdict(set)
         self._waiters: defaultdict[uuid.UUID, set[Waiter]] = defaultdict(set)
         self._unread: set[uuid.UUID] = set()
@@ -202,7 +202,7 @@ class Feed:
         if self._scope_of_caller is not None:
             wanted = msgspec.structs.replace(wanted, scope=self._scope_of_caller)
         watcher = Watcher(wanted)
-        with _member(self._watchers, wanted.task_id, watcher):
+        with _member(self._watchers, wanted.task_id or wanted.group, watcher):
             self._join()
             yield watcher
 
@@ -261,7 +261,8 @@ class Feed:
             self._end_with_a_gap()
         checkpoints = Checkpoints()
         for event in page.events:
-            watchers = [*self._watchers.get(event.task_id, ()), *self._watchers.get(None, ())]
+            keys = {event.task_id, event.group, None}
+            watchers = [watcher for key in keys for watcher in self._watchers.get(key, ())]
             for watcher in watchers:
                 watcher.send(event)
             if event.task_id in self._waiters:

@@ -31,7 +31,7 @@ def filter_of(query: Mapping[str, Sequence[str]]) -> EventFilter:
 
 
 def refuse_unknown_of_task(query: Mapping[str, Sequence[str]]) -> None:
-    """Check the query of ``GET /tasks/{id}/events``.
+    """Check the query of ``GET /tasks/{id}/events`` and ``GET /groups/{id}/events``.
 
     Raises:
         Unprocessable: It has a parameter that does not exist.

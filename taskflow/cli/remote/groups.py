@@ -6,16 +6,19 @@ import datetime as dt
 import sys
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from rich.text import Text
 
 from taskflow.cli import output
 from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.output import Column
 from taskflow.cli.remote.options import declared_option
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
+from taskflow.cli.remote.show import event_line
 from taskflow.cli.remote.values import dict_of
 from taskflow.cli.text import moment, moment_and_age
 from taskflow.client.on_trio.client import Client
@@ -76,17 +79,36 @@ def _list_groups(
 
 @groups_command.command("show")
 @click.argument("group_id", metavar="ID", type=click.UUID)
+@click.option(
+    "--watch",
+    "-w",
+    is_flag=True,
+    help="First follow its tasks until the group has finished, one event per line.",
+)
 @json_option
 @service_options
-def _show(*, group_id: uuid.UUID, as_json: bool, service: RemoteService) -> None:
+def _show(*, group_id: uuid.UUID, watch: bool, as_json: bool, service: RemoteService) -> None:
     """Show a group: its progress and its first failures.
 
     \b
       taskflow groups show 01a20c58-b6fd-77bf-9328-1ccde011d8db
+      taskflow groups show 01a20c58-b6fd-77bf-9328-1ccde011d8db --watch
       taskflow list --group 01a20c58-b6fd-77bf-9328-1ccde011d8db
     """
+    if watch:
+        service.call(partial(_watch, group_id=group_id, as_json=as_json))
     group = service.call(lambda client: client.groups.get(group_id))
     output.record(group, pairs_of, as_json=as_json)
+
+
+async def _watch(client: Client, *, group_id: uuid.UUID, as_json: bool) -> None:
+    async with client.groups.iter_events(group_id) as events:
+        async for event in events:
+            if as_json:
+                output.json_line(event)
+            else:
+                output.draw(Text.assemble(f"{event.task_id}  ", event_line(event)))
+            output.flush()
 
 
 @groups_command.command("create")
@@ -198,7 +220,7 @@ def _cancel(*, group_id: uuid.UUID, yes: bool, as_json: bool, service: RemoteSer
 @json_option
 @service_options
 def _retry(*, group_id: uuid.UUID, as_json: bool, service: RemoteService) -> None:
-    """Retry all FAILED tasks of a group.
+    """Retry the FAILED tasks of a group, up to 10,000.
 
     \b
       taskflow groups retry 01a20c58-b6fd-77bf-9328-1ccde011d8db

@@ -1,6 +1,6 @@
 # Written by `python -m tools.blocking` from taskflow/client/on_trio/groups.py: change that.
 
-"""Groups: create, read, close, cancel and retry them."""
+"""Groups: create, read, watch, close, cancel and retry them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 
 from taskflow.client import arguments, calls
 from taskflow.client.arguments import json_of, whole_number
-from taskflow.client.blocking.streams import GroupStream
+from taskflow.client.blocking.streams import EventStream, GroupStream
 from taskflow.client.blocking.transport import Transport
 from taskflow.client.options import document_of_item
 from taskflow.model.groups import Group, GroupStatus, OnMemberFailure
@@ -102,6 +102,19 @@ class Groups:
         """
         return (self._transport.ask(calls.of_group("GET", group_id))).read(Group)
 
+    def iter_events(self, group_id: uuid.UUID | str, *, after: int | None = None) -> EventStream:
+        """Return events of the tasks of a group, until the group has finished.
+
+        They are consumed like those of ``iter_events`` of the client.
+
+        Args:
+            group_id: The id of the group.
+            after: The id of the event after which to continue.
+        """
+        place = None if after is None else whole_number("after", after, minimum=0)
+        call = calls.group_events(group_id)
+        return EventStream(self._transport, call, after=place, is_of_task=False)
+
     def close(self, group_id: uuid.UUID | str) -> Group:
         """Let no more tasks join a group; it completes when its last task has finished.
 
@@ -123,7 +136,7 @@ class Groups:
         return (self._transport.ask(call)).read(Group)
 
     def retry(self, group_id: uuid.UUID | str) -> Group:
-        """Retry all FAILED tasks of a group; a COMPLETED group completes again.
+        """Retry the FAILED tasks of a group, up to 10,000; a COMPLETED group completes again.
 
         Raises:
             NotFound: There is no group with this id.

@@ -294,6 +294,8 @@ class EventStream(Stream[TaskEvent]):
             self._parser.retry_seconds = 0.001  # the client was too slow, not the service
         elif message.name == "reset":
             self._ready.append(EventsMissed())
+        elif message.name == "group":
+            return True  # it has finished
         elif message.name == "message":
             try:
                 event = _EVENT.decode(message.data)

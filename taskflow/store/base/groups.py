@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import abc
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
 from taskflow.model.audit import Actor
 from taskflow.model.groups import ALL_GROUPS, Group, GroupFilter, NewGroup
 from taskflow.model.task import IdempotencyKey, NewTask
+
+MAX_RETRIED_MEMBERS: Final = 10_000
+"""Maximum number of tasks that one retry of a group starts again, in one transaction."""
 
 
 class AddedGroup(msgspec.Struct, frozen=True):
@@ -65,6 +69,10 @@ class GroupStore(abc.ABC):
         """Return a group; ``None`` if there is none with this id."""
 
     @abc.abstractmethod
+    async def queues_of(self, group_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, str]:
+        """Return the queues of the groups that exist, by id."""
+
+    @abc.abstractmethod
     async def page(
         self, *, limit: int, before: uuid.UUID | None = None, filter: GroupFilter = ALL_GROUPS
     ) -> GroupPage:
@@ -90,7 +98,9 @@ class GroupStore(abc.ABC):
 
     @abc.abstractmethod
     async def retry(self, group_id: uuid.UUID, *, by: Actor | None = None) -> Group | None:
-        """Retry all FAILED members of a group at once; a COMPLETED group completes again later.
+        """Retry the FAILED members of a group, all or nothing; a COMPLETED group is CLOSED again.
+
+        If there are more than ``MAX_RETRIED_MEMBERS``, the oldest are retried.
 
         Raises:
             IllegalMove: It is CANCELED.

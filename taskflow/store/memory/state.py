@@ -36,7 +36,7 @@ from taskflow.model.task import (
 from taskflow.store.base.claims import Cancellations, DirectClaims
 from taskflow.store.memory.audit import MemoryAudit
 from taskflow.store.memory.graphs import GraphBook, GraphTasks
-from taskflow.store.memory.groups import GroupBook
+from taskflow.store.memory.group_book import GroupBook
 from taskflow.store.memory.queues import FinishedCounts, MemoryQueues
 from taskflow.wakeup import WakeUp
 
@@ -233,18 +233,22 @@ class MemoryState:
 
     async def _add(self, new_tasks: Sequence[NewTask]) -> list[Task]:
         """Store new tasks in one step, which is short: they are made before."""
+        return self._link_and_enter(await self._made_each(new_tasks), new_tasks)
+
+    async def _made_each(self, new_tasks: Sequence[NewTask]) -> list[Task]:
         now, tasks, checkpoints = self._now(), [], Checkpoints()
         for new in new_tasks:
             tasks.append(self._made(new, now))
             await checkpoints.after(0)
-        tasks = self._graphs.linked(tasks, new_tasks)
-        self._enter_new(tasks, new_tasks)
         return tasks
 
     def _add_at_once(self, new_tasks: Sequence[NewTask]) -> list[Task]:
         """Store a few new tasks."""
         now = self._now()
-        tasks = self._graphs.linked([self._made(new, now) for new in new_tasks], new_tasks)
+        return self._link_and_enter([self._made(new, now) for new in new_tasks], new_tasks)
+
+    def _link_and_enter(self, made: Sequence[Task], new_tasks: Sequence[NewTask]) -> list[Task]:
+        tasks = self._graphs.linked(made, new_tasks)
         self._enter_new(tasks, new_tasks)
         return tasks
 
@@ -503,6 +507,7 @@ class MemoryState:
                 error=task.error,
                 error_type=task.error_type,
                 tags=task.tags,
+                group=task.group,
             )
             self._events.append(event)
         self._new_events.notify()

@@ -73,7 +73,8 @@ class MemoryStore(
             self._groups,
             GroupTasks(
                 new_id=self._new_id,
-                add=self._add_at_once,
+                make=self._made_each,
+                enter=self._link_and_enter,
                 find=self._find,
                 cancel_rest=self._cancel_rest,
                 retry=self._retry,

@@ -90,10 +90,7 @@ class MemorySubmission(MemoryState, SubmissionStore):
 
         No idle node claims them directly.
         """
-        now, made, checkpoints = self._now(), [], Checkpoints()
-        for task in tasks:
-            made.append(self._made(task, now))
-            await checkpoints.after(0)
+        made = await self._made_each(tasks)
         self._groups.check(tasks)
         self._graphs.check(tasks)
         self._reject_taken(tasks)

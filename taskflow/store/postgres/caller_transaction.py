@@ -30,7 +30,7 @@ from taskflow.model.groups import refusal_of, refuse_mix
 from taskflow.model.parents import MAX_CHILDREN
 from taskflow.model.task import IdempotencyKey, NewTask, Task
 from taskflow.store.postgres.entries import entries_of, parameters_of, stored_tasks
-from taskflow.store.postgres.groups import states_of
+from taskflow.store.postgres.group_rows import states_of
 from taskflow.store.postgres.keyed_submission import existing_ids, request_of, results_of
 from taskflow.store.postgres.rows import Row, load_queries, task_of
 from taskflow.store.postgres.session import ENCODING, CommitWatch, UtcBinaryLoader

@@ -67,6 +67,7 @@ class PostgresEvents(StorePart, EventStore):
             "until": _MAX_EVENT_ID if until is None else until,
             "limit": limit,
             "task_id": wanted.task_id,
+            "group": wanted.group,
             "queue": wanted.queue,
             "tags": msgspec.json.encode(wanted.tags).decode(),
             **queues,
@@ -79,8 +80,8 @@ class PostgresEvents(StorePart, EventStore):
             [(complete_after,)] = execute("events_complete_after", {})
             return EventPage([event_of(row) for row in rows], position >= complete_after)
 
-        # The feed of a node, and the watchers of one task, read little; others catch up.
-        plain = EventFilter(task_id=wanted.task_id, scope=wanted.scope)
+        # The feed of a node, and the watchers of one task or group, read little; others catch up.
+        plain = EventFilter(task_id=wanted.task_id, group=wanted.group, scope=wanted.scope)
         is_quick = until is None and wanted == plain
         database = self._statements.database
         return await (database.run if is_quick else database.run_slow_read)(work)

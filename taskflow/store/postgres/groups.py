@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -13,47 +14,43 @@ import trio
 from taskflow.model import graphs
 from taskflow.model.audit import Action, Actor
 from taskflow.model.audit_entries import entry_of
-from taskflow.model.errors import KeyIsBusy, StoreUnavailable
+from taskflow.model.errors import KeyIsBusy, StatementRejected, StoreUnavailable
 from taskflow.model.graphs import is_graph, parent_ids
 from taskflow.model.groups import (
     ALL_GROUPS,
     MAX_ERROR_CHARACTERS,
     MAX_FIRST_FAILURES,
-    NO_TASK,
-    FailedMember,
     Group,
-    GroupCounts,
     GroupFilter,
-    GroupState,
     GroupStatus,
     NewGroup,
-    OnMemberFailure,
     check_cancelable,
     check_closable,
     check_retryable,
 )
 from taskflow.model.masking import Masking
-from taskflow.model.options import NO_OPTIONS
-from taskflow.model.outcome import ErrorType
 from taskflow.model.parents import MAX_CHILDREN
 from taskflow.model.task import IdempotencyKey, NewTask, Task
-from taskflow.store.base.groups import AddedGroup, GroupPage, GroupStore
+from taskflow.store.base.groups import MAX_RETRIED_MEMBERS, AddedGroup, GroupPage, GroupStore
 from taskflow.store.base.task_actions import MAX_PER_ACTION
 from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.claim_position import Announcements
+from taskflow.store.postgres.group_rows import columns_of, group_of
 from taskflow.store.postgres.pool import Connection
-from taskflow.store.postgres.rows import UNREADABLE, Execute, Row, named, raw, readable_tags
+from taskflow.store.postgres.rows import Execute, Row
 from taskflow.store.postgres.statements import Statements
 
 # Maximum delay of the cancellation of members, if the process that began it died.
 SWEEP_SECONDS: Final = 2.0
 MAX_CANCELED_GROUPS: Final = 100
-# How long an action waits for transactions that add tasks to the group.
+# How long an action waits for transactions that add tasks to the group. A little longer, no other
+# one begins.
 LOCK_WAIT_MILLISECONDS: Final = 1000
+CLOSING_SECONDS: Final = 2.0
 
+_MIN_ID: Final = uuid.UUID(int=0)
 _MAX_ID: Final = uuid.UUID(int=2**128 - 1)
 _SHOWN: Final = {"error_characters": MAX_ERROR_CHARACTERS, "failures": MAX_FIRST_FAILURES}
-_FAILED: Final = msgspec.json.Decoder(tuple[uuid.UUID, str | None, str | None])
 
 
 class GroupTasks(Protocol):
@@ -73,21 +70,6 @@ class GroupTasks(Protocol):
 
     def announce_retried(self, rows: list[Row]) -> None:
         """Announce them, once they are committed."""
-
-
-class _Completion(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A completion template as the database reads it."""
-
-    payload: str
-    queue: str
-    priority: int
-    delay_seconds: float
-    max_attempts: int
-    host: str | None
-    authority: str
-    retention_seconds: float | None = None
-    tags: dict[str, str | int | bool] | None = None
-    options: object = None
 
 
 class PostgresGroups(GroupStore):
@@ -138,7 +120,7 @@ class PostgresGroups(GroupStore):
                 [(group_id,)] = execute("new_id", {})
                 if key is not None and not execute("remember_group_if_new", _known(key, group_id)):
                     return self._known(execute, key), []
-                execute("add_group", _columns_of(new, group_id))
+                execute("add_group", columns_of(new, group_id))
                 self._check_parents(execute, tasks)
                 members = [msgspec.structs.replace(task, group=group_id) for task in tasks]
                 added = self._tasks.insert(connection, members) if members else []
@@ -154,6 +136,9 @@ class PostgresGroups(GroupStore):
     async def get(self, group_id: uuid.UUID) -> Group | None:
         rows = await self._statements.run("read_group", id=group_id, **_SHOWN)
         return self._shown(rows[0]) if rows else None
+
+    async def queues_of(self, group_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, str]:
+        return dict(await self._statements.run("queues_of_groups", ids=list(group_ids)))
 
     async def page(
         self, *, limit: int, before: uuid.UUID | None = None, filter: GroupFilter = ALL_GROUPS
@@ -204,7 +189,8 @@ class PostgresGroups(GroupStore):
                 if known is None:
                     return None, []
                 check_retryable(known.status)
-                ids = [task_id for (task_id,) in execute("hold_failed_members", {"id": group_id})]
+                bounds = {"id": group_id, "limit": MAX_RETRIED_MEMBERS}
+                ids = [task_id for (task_id,) in execute("hold_failed_members", bounds)]
                 for begin in range(0, len(ids), MAX_PER_ACTION):
                     portion = ids[begin : begin + MAX_PER_ACTION]
                     rows += self._tasks.retry_held(connection, portion)
@@ -248,6 +234,7 @@ class PostgresGroups(GroupStore):
 
         def locked(connection: Connection) -> Group | None:
             execute = self._statements.on(connection)
+            execute("announce_closing", {"id": group_id, "seconds": CLOSING_SECONDS})
             try:
                 with connection.transaction():
                     wait = {"id": group_id, "wait_ms": LOCK_WAIT_MILLISECONDS}
@@ -267,13 +254,27 @@ class PostgresGroups(GroupStore):
 
     async def _cancel_members(self, group_id: uuid.UUID) -> int:
         """Cancel the open members of a group, and return their number."""
-        canceled, bounds = 0, {"id": group_id, "limit": MAX_PER_ACTION}
-        while ids := [row[0] for row in await self._statements.run("open_members", **bounds)]:
-            portion = await self._tasks.cancel_many(ids)
+        canceled, after = 0, _MIN_ID
+        bounds = {"id": group_id, "limit": MAX_PER_ACTION}
+        while rows := await self._statements.run("members_to_cancel", after=after, **bounds):
+            ids = [task_id for (task_id,) in rows]
+            portion = await self._cancel_tasks(ids)
             if not portion:  # another node does it, or their rows are from no version
                 break
-            canceled += len(portion)
+            canceled, after = canceled + portion, ids[-1]
         await self._statements.run("note_group_canceled", id=group_id)
+        return canceled
+
+    async def _cancel_tasks(self, ids: Sequence[uuid.UUID]) -> int:
+        """Cancel tasks, and return their number; one that cannot be canceled stops no others."""
+        try:
+            return len(await self._tasks.cancel_many(ids))
+        except StatementRejected:  # which does not say by which task
+            pass
+        canceled = 0
+        for task_id in ids:
+            with contextlib.suppress(StatementRejected):
+                canceled += len(await self._tasks.cancel_many([task_id]))
         return canceled
 
     def _known(self, execute: Execute, key: IdempotencyKey) -> AddedGroup:
@@ -295,44 +296,6 @@ class _HeldWork(Protocol):
     def __call__(self, connection: Connection, execute: Execute, status: GroupStatus) -> None: ...
 
 
-def group_of(row: Row) -> Group:
-    """Return the group of a row of ``read_group``."""
-    (group_id, name, queue, status, on_complete, on_failure, tags, *rest) = row
-    created_at, closed_at, finished_at, completions, completion_task_id, counts, failed = rest
-    return Group(
-        id=group_id,
-        name=name,
-        queue=queue,
-        status=GroupStatus(status),
-        counts=GroupCounts(**dict(zip(GroupCounts.__struct_fields__, counts, strict=True))),
-        first_failures=tuple(map(_failed_of, failed)),
-        on_complete=NO_TASK if on_complete is None else raw(on_complete),
-        on_failure=OnMemberFailure(on_failure or OnMemberFailure.RUN),
-        tags=readable_tags(tags),
-        created_at=created_at,
-        closed_at=closed_at,
-        finished_at=finished_at,
-        completions=completions,
-        completion_task_id=completion_task_id,
-    )
-
-
-def states_of(rows: Sequence[Row]) -> dict[uuid.UUID, GroupState]:
-    """Return the groups of rows of ``group_states``."""
-    return {
-        group_id: GroupState(GroupStatus(status), is_canceling)
-        for group_id, status, is_canceling in rows
-    }
-
-
-def _failed_of(text: str) -> FailedMember:
-    try:
-        task_id, error, error_type = _FAILED.decode(text)
-    except UNREADABLE:
-        return FailedMember(uuid.UUID(int=0), "", None)
-    return FailedMember(task_id, error or "", named(ErrorType, error_type))
-
-
 def _known(key: IdempotencyKey, group_id: uuid.UUID) -> dict[str, object]:
     return {
         "key": key.text,
@@ -340,32 +303,3 @@ def _known(key: IdempotencyKey, group_id: uuid.UUID) -> dict[str, object]:
         "seconds": key.seconds,
         "id": group_id,
     }
-
-
-def _columns_of(new: NewGroup, group_id: uuid.UUID) -> dict[str, object]:
-    is_canceling = new.on_failure is OnMemberFailure.CANCEL_REST
-    return {
-        "id": group_id,
-        "name": new.name,
-        "queue": new.queue,
-        "on_complete": None if new.on_complete is None else bytes(new.on_complete).decode(),
-        "completion": None if new.completion is None else _completion_of(new.completion),
-        "on_failure": new.on_failure.value if is_canceling else None,
-        "tags": msgspec.json.encode(new.tags).decode() if new.tags else None,
-    }
-
-
-def _completion_of(task: NewTask) -> str:
-    completion = _Completion(
-        payload=bytes(task.payload).decode(),
-        queue=task.queue,
-        priority=task.priority,
-        delay_seconds=float(task.delay_seconds),
-        max_attempts=task.max_attempts,
-        host=task.host,
-        authority=task.authority,
-        retention_seconds=task.retention_seconds,
-        tags=task.tags or None,
-        options=None if task.options == NO_OPTIONS else task.options,
-    )
-    return msgspec.json.encode(completion).decode()

@@ -97,9 +97,9 @@ def _task_of(
     order_key, on_failure, waiting_for, group = order
     return Task(
         id=task_id,
-        payload=_shown(payload),
+        payload=shown_json(payload),
         status=TaskStatus(status),
-        result=None if result is None else _shown(result),
+        result=None if result is None else shown_json(result),
         error=error or "",
         error_type=error_type,
         created_at=created_at,
@@ -205,7 +205,7 @@ def event_of(row: Row) -> TaskEvent:
 
 
 def _event_of(row: Row, error_type: ErrorType | None, tags: dict[str, TagValue]) -> TaskEvent:
-    (event_id, task_id, status, queue, attempt, at, error, _, _) = row
+    (event_id, task_id, status, queue, attempt, at, error, _, _, group) = row
     return TaskEvent(
         id=event_id,
         task_id=task_id,
@@ -216,10 +216,11 @@ def _event_of(row: Row, error_type: ErrorType | None, tags: dict[str, TagValue])
         error=error or "",
         error_type=error_type,
         tags=tags,
+        group=group,
     )
 
 
-def _shown(text: str) -> msgspec.Raw:
+def shown_json(text: str) -> msgspec.Raw:
     """Return JSON as it was submitted, or as text if clients could not parse it."""
     document = without_lone_surrogates(text).encode()
     if is_too_deep(document, _MAX_SHOWN_NESTING):

@@ -36,7 +36,7 @@ from taskflow.store.postgres.entries import (
     stored_tasks,
 )
 from taskflow.store.postgres.group_commit import GroupCommit
-from taskflow.store.postgres.groups import states_of
+from taskflow.store.postgres.group_rows import states_of
 from taskflow.store.postgres.keyed_submission import KeyedRequest, KeyedResult, request_of
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row

@@ -7,6 +7,7 @@
 -- rows of tasks, rows of members, rows of groups by id, the lock of the events. So nothing that holds a group waits for a task.
 
 ALTER TABLE taskflow_tasks ADD COLUMN group_id uuid;
+ALTER TABLE taskflow_events ADD COLUMN group_id uuid;
 
 CREATE TABLE taskflow_groups (
     id                 uuid        PRIMARY KEY DEFAULT taskflow_new_id(),
@@ -22,6 +23,8 @@ CREATE TABLE taskflow_groups (
     tags               json,
     -- Whether the open members are to be canceled, or were: then no member is added.
     cancel_state       text        CHECK (cancel_state IN ('pending', 'done')),
+    -- Until then no task joins it: it is about to be closed or canceled.
+    closing_until      timestamptz,
     created_at         timestamptz NOT NULL DEFAULT now(),
     closed_at          timestamptz,
     finished_at        timestamptz,
@@ -31,6 +34,7 @@ CREATE TABLE taskflow_groups (
 );
 CREATE INDEX taskflow_groups_by_queue ON taskflow_groups (queue, id);
 CREATE INDEX taskflow_groups_by_status ON taskflow_groups (status, id);
+CREATE INDEX taskflow_groups_by_name ON taskflow_groups (name, id) WHERE name IS NOT NULL;
 CREATE INDEX taskflow_groups_finished ON taskflow_groups (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX taskflow_groups_canceling ON taskflow_groups (id) WHERE cancel_state = 'pending';
 
@@ -66,15 +70,18 @@ CREATE TABLE taskflow_group_counts (
     PRIMARY KEY (group_id, status)
 );
 
-CREATE FUNCTION taskflow_group_count(wanted uuid, wanted_status text) RETURNS bigint
-LANGUAGE sql STABLE AS $$
-    SELECT coalesce(sum(part), 0)::bigint FROM (
-        SELECT count AS part FROM taskflow_group_counts
-        WHERE group_id = wanted AND status = wanted_status
-        UNION ALL
-        SELECT change FROM taskflow_group_changes
-        WHERE group_id = wanted AND status = wanted_status
-    ) AS parts
+-- The number of members by status, in this order of statuses.
+CREATE FUNCTION taskflow_counts_of_group(wanted uuid) RETURNS bigint[] LANGUAGE sql STABLE AS $$
+    SELECT array_agg(least(greatest(coalesce(found.sum, 0), -9e18), 9e18)::bigint ORDER BY place)
+    FROM unnest(ARRAY['PENDING', 'RUNNING', 'COMPLETED', 'FAILED', 'CANCELED'])
+         WITH ORDINALITY AS s (status, place)
+    LEFT JOIN (
+        SELECT status, sum(part) FROM (
+            SELECT status, count AS part FROM taskflow_group_counts WHERE group_id = wanted
+            UNION ALL
+            SELECT status, change FROM taskflow_group_changes WHERE group_id = wanted
+        ) AS parts GROUP BY status
+    ) AS found USING (status)
 $$;
 
 -- The last members are usually the last to finish: so the scan from the end meets few dead entries of the index.
@@ -99,12 +106,12 @@ LANGUAGE sql STABLE AS $$
         ',"created_at":', taskflow_moment_as_json(g.created_at),
         ',"closed_at":', taskflow_moment_as_json(g.closed_at),
         ',"finished_at":', taskflow_moment_as_json(g.finished_at),
-        ',"completions":', g.completions + 1,
-        '},"counts":{',
-        (SELECT string_agg(concat('"', s, '":', taskflow_group_count(g.id, s)), ',' ORDER BY place)
-         FROM unnest(ARRAY['PENDING', 'RUNNING', 'COMPLETED', 'FAILED', 'CANCELED'])
-              WITH ORDINALITY AS status (s, place)),
-        '}}'
+        ',"completions":', least(g.completions, 2147483646) + 1,
+        '},"counts":',
+        (SELECT format(
+            '{"PENDING":%s,"RUNNING":%s,"COMPLETED":%s,"FAILED":%s,"CANCELED":%s}', VARIADIC c
+        ) FROM taskflow_counts_of_group(g.id) AS c),
+        '}'
     )
 $$;
 
@@ -163,7 +170,8 @@ BEGIN
             END;
         END IF;
         UPDATE taskflow_groups
-        SET status = 'COMPLETED', finished_at = g.finished_at, completions = completions + 1,
+        SET status = 'COMPLETED', finished_at = g.finished_at,
+            completions = least(completions, 2147483646) + 1,
             completion_task_id = made
         WHERE id = g.id;
     END LOOP;
@@ -186,6 +194,49 @@ BEGIN
         PERFORM pg_notify('taskflow_work', ' cancel');
     END IF;
     PERFORM taskflow_complete_groups(ids);
+END
+$$;
+
+-- As in migration 0019, with groups.
+CREATE OR REPLACE FUNCTION taskflow_note_added() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    is_recorded boolean;
+BEGIN
+    -- As in taskflow_are_events_recorded(): first the lock, then the snapshot of the statement.
+    is_recorded := CASE WHEN current_setting('taskflow.commits_later', true) = 'on' THEN false
+                   ELSE pg_advisory_xact_lock_shared(8386658447506927982) IS NOT NULL END;
+    WITH noted AS (
+        INSERT INTO taskflow_changes (queue, status, change)
+        SELECT queue, status, count(*) FROM after GROUP BY queue, status
+    )
+    SELECT is_recorded AND EXISTS (SELECT FROM taskflow_event_log WHERE recorded_until > now())
+    INTO is_recorded;
+    IF is_recorded AND EXISTS (SELECT FROM after) THEN
+        PERFORM taskflow_begin_events();
+        INSERT INTO taskflow_events (task_id, status, queue, attempt, tags, group_id)
+        SELECT id, step.status, queue, least(step.place, attempt), tags, group_id
+        FROM after CROSS JOIN (VALUES (0, 'PENDING'), (1, 'RUNNING')) AS step (place, status)
+        -- What was claimed as it was stored did both.
+        WHERE step.status = 'PENDING' OR after.status = 'RUNNING'
+        ORDER BY id, step.place;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+-- As in migration 0010, with groups.
+CREATE OR REPLACE FUNCTION taskflow_record_enqueued() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(8386658447506927982);
+    -- One with a snapshot of its own does not see whether somebody has begun to watch.
+    IF current_setting('transaction_isolation') <> 'read committed'
+       OR EXISTS (SELECT FROM taskflow_event_log WHERE recorded_until > clock_timestamp())
+    THEN
+        PERFORM taskflow_begin_events();
+        INSERT INTO taskflow_events (at, task_id, status, queue, attempt, tags, group_id)
+        VALUES (clock_timestamp(), NEW.id, 'PENDING', NEW.queue, 0, NEW.tags, NEW.group_id);
+    END IF;
+    RETURN NULL;
 END
 $$;
 
@@ -240,9 +291,10 @@ BEGIN
        AND EXISTS (SELECT FROM after JOIN before USING (id) WHERE after.status <> before.status)
     THEN
         PERFORM taskflow_begin_events();
-        INSERT INTO taskflow_events (task_id, status, queue, attempt, error, error_type, tags)
+        INSERT INTO taskflow_events (task_id, status, queue, attempt, error, error_type, tags,
+                                     group_id)
         SELECT after.id, after.status, after.queue, after.attempt, after.error, after.error_type,
-               after.tags
+               after.tags, after.group_id
         FROM after JOIN before USING (id)
         WHERE after.status <> before.status
         ORDER BY after.id;

@@ -26,17 +26,18 @@ FROM taskflow_events
 SELECT complete_after FROM taskflow_event_log
 
 -- name: events_after
-SELECT id, task_id, status, queue, attempt, at, error, error_type, tags::text
+SELECT id, task_id, status, queue, attempt, at, error, error_type, tags::text, group_id
 FROM taskflow_events WHERE id > %(position)s AND id <= %(until)s
   AND status IN ('PENDING', 'RUNNING', 'COMPLETED', 'FAILED', 'CANCELED')
 ORDER BY id LIMIT %(limit)s
 
 -- name: wanted_events_after
 -- Tags are compared as text.
-SELECT id, task_id, status, queue, attempt, at, error, error_type, tags::text
+SELECT id, task_id, status, queue, attempt, at, error, error_type, tags::text, group_id
 FROM taskflow_events AS e WHERE id > %(position)s AND id <= %(until)s
   AND status IN ('PENDING', 'RUNNING', 'COMPLETED', 'FAILED', 'CANCELED')
   AND (%(task_id)s::uuid IS NULL OR task_id = %(task_id)s)
+  AND (%(group)s::uuid IS NULL OR group_id = %(group)s)
   AND (%(queue)s::text IS NULL OR queue = %(queue)s)
   AND NOT EXISTS (
       SELECT FROM json_each_text(%(tags)s::json) AS tag

@@ -3,11 +3,7 @@
 -- part: group_columns
 g.id, g.name, g.queue, g.status, g.on_complete::text, g.on_failure, g.tags::text,
 g.created_at, g.closed_at, g.finished_at, g.completions, g.completion_task_id,
-ARRAY(
-    SELECT taskflow_group_count(g.id, s)
-    FROM unnest(ARRAY['PENDING', 'RUNNING', 'COMPLETED', 'FAILED', 'CANCELED'])
-         WITH ORDINALITY AS status (s, place) ORDER BY place
-),
+taskflow_counts_of_group(g.id),
 ARRAY(
     SELECT json_build_array(t.id, left(t.error, %(error_characters)s), t.error_type)::text
     FROM (
@@ -39,10 +35,19 @@ ORDER BY g.id DESC
 
 -- name: scoped_page_of_groups
 -- The same for some queues, queue by queue: the cost and the length of a page depend on no group of others.
-WITH RECURSIVE seen (queue) AS (
+-- With prefixes, one row of each queue is read to find the queues.
+WITH RECURSIVE present (queue) AS (
+    (SELECT queue FROM taskflow_groups WHERE cardinality(%(scope_prefixes)b::text[]) > 0
+     ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT following.queue FROM present CROSS JOIN LATERAL (
+        SELECT g.queue FROM taskflow_groups AS g WHERE g.queue > present.queue
+        ORDER BY g.queue LIMIT 1
+    ) AS following
+), seen (queue) AS (
     SELECT unnest(%(scope_names)b::text[])
     UNION
-    SELECT q.queue FROM taskflow_groups AS q WHERE q.queue ^@ ANY (%(scope_prefixes)b::text[])
+    SELECT queue FROM present WHERE queue ^@ ANY (%(scope_prefixes)b::text[])
 ), newest AS MATERIALIZED (
     SELECT one.id FROM seen CROSS JOIN LATERAL (
         SELECT o.id FROM taskflow_groups AS o
@@ -76,9 +81,20 @@ INSERT INTO taskflow_groups (id, name, queue, on_complete, completion, on_failur
 VALUES (%(id)s, %(name)s, %(queue)s, %(on_complete)s::json, %(completion)s::json, %(on_failure)s,
         %(tags)s::json)
 
+-- name: queues_of_groups
+SELECT id, queue FROM taskflow_groups WHERE id = ANY (%(ids)b::uuid[])
+
 -- name: group_states
 -- Why tasks cannot join groups.
-SELECT id, status, cancel_state IS NOT NULL FROM taskflow_groups WHERE id = ANY (%(ids)b::uuid[])
+SELECT id, status, cancel_state IS NOT NULL, coalesce(closing_until > clock_timestamp(), false)
+FROM taskflow_groups WHERE id = ANY (%(ids)b::uuid[])
+
+-- name: announce_closing
+-- For a moment no task joins the group. The locks of tasks that join do not wait for `hold_group`: in a group
+-- that tasks join all the time, it would wait for ever.
+UPDATE taskflow_groups
+SET closing_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+WHERE id = %(id)s AND status = 'OPEN'
 
 -- name: hold_group
 -- No transaction adds tasks to the group, or finishes one of its members, from now on to the commit.
@@ -102,9 +118,12 @@ WHERE id = %(id)s AND status IN ('OPEN', 'CLOSED')
 -- name: groups_to_cancel
 SELECT id FROM taskflow_groups WHERE cancel_state = 'pending' ORDER BY id LIMIT %(limit)s
 
--- name: open_members
+-- name: members_to_cancel
+-- From one id on: the entries of those that were canceled before are dead, and are not read again.
 SELECT task_id FROM taskflow_group_members
-WHERE group_id = %(id)s AND state = 'open' ORDER BY group_id, task_id LIMIT %(limit)s
+WHERE group_id = %(id)s AND task_id > %(after)s AND state = 'open'
+  AND EXISTS (SELECT FROM taskflow_groups WHERE id = %(id)s AND cancel_state = 'pending')
+ORDER BY group_id, task_id LIMIT %(limit)s
 
 -- name: note_group_canceled
 -- Members may have been added meanwhile by transactions that began before.
@@ -113,11 +132,12 @@ WHERE id = %(id)s AND cancel_state = 'pending' AND NOT taskflow_has_open_members
 RETURNING true
 
 -- name: hold_failed_members
--- All of them are locked before any is retried: the first retry locks the group, and nothing that holds
+-- They are locked before any of them is retried: the first retry locks the group, and nothing that holds
 -- a group may wait for a task.
 SELECT t.id FROM taskflow_tasks AS t
 WHERE t.id = ANY (ARRAY(
     SELECT task_id FROM taskflow_group_members WHERE group_id = %(id)s AND state = 'FAILED'
+    ORDER BY group_id, task_id LIMIT %(limit)s
 )) AND t.status = 'FAILED'
 ORDER BY t.id FOR UPDATE
 

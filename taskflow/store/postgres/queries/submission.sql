@@ -59,6 +59,7 @@ announced AS MATERIALIZED (
     SELECT g.id FROM taskflow_groups AS g
     WHERE g.id = ANY (ARRAY(SELECT "group" FROM numbered WHERE "group" IS NOT NULL))
       AND g.status = 'OPEN' AND g.cancel_state IS NULL
+      AND coalesce(g.closing_until < clock_timestamp(), true)
     ORDER BY g.id FOR KEY SHARE
 ), refused AS MATERIALIZED (
     SELECT DISTINCT request FROM numbered
