@@ -11,10 +11,12 @@ import functools
 import gc
 import itertools
 import logging
+import re
 import subprocess
 import sys
 from collections import Counter
 from functools import partial
+from importlib.resources import files
 from typing import NamedTuple
 
 import msgspec
@@ -89,9 +91,9 @@ def statements_told(tell):
 
 
 def foreground(sent: list) -> list:
-    """The statements without those by which a store looks for tasks to promote now and then."""
-    steps = ("taskflow_order_steps", "taskflow_graph_steps")
-    return [one for one in sent if not any(table in one[0] for table in steps)]
+    """The statements without those that a store sends from time to time by itself."""
+    marks = ("taskflow_order_steps", "taskflow_graph_steps", "cancel_state = 'pending'")
+    return [one for one in sent if not any(mark in one[0] for mark in marks)]
 
 
 @contextlib.contextmanager
@@ -306,6 +308,47 @@ def test_settling_reads_what_it_settles(full_database):
     with psycopg.connect(full_database, autocommit=True) as connection:
         connection.execute("ANALYZE taskflow_tasks")  # it has no RUNNING task yet
     assert rows_of(trio.run(settle_explained, full_database)) <= 10
+
+
+MOVES = """
+UPDATE taskflow_tasks SET status = 'RUNNING', node_id = id, node = 'n', claim_token = id,
+    started_at = now(), attempt = 1
+WHERE id = ANY (%(ids)s);
+UPDATE taskflow_tasks SET status = 'COMPLETED', result = '1', finished_at = now(),
+    node_id = NULL, claim_token = NULL
+WHERE id = ANY (%(ids)s)
+"""
+GROUP_TABLES = """
+SELECT relname, seq_scan, idx_scan, n_tup_ins FROM pg_stat_xact_user_tables
+WHERE relname ^@ 'taskflow_group' AND seq_scan + coalesce(idx_scan, 0) + n_tup_ins > 0
+"""
+
+
+def test_plain_tasks_pay_nothing_for_groups(full_database):
+    """Claiming and settling them uses no table of groups, and logs as much as before."""
+    [before] = re.findall(
+        "CREATE OR REPLACE FUNCTION taskflow_note_moved.*?\\$\\$;",
+        files("taskflow.store.postgres.migrations").joinpath("0019_fewer_steps.sql").read_text(),
+        re.DOTALL,
+    )
+    with psycopg.connect(full_database, autocommit=True, cursor_factory=psycopg.ClientCursor) as c:
+        query = "SELECT id FROM taskflow_tasks WHERE status = 'PENDING' ORDER BY run_at LIMIT %s"
+        ids = [task_id for (task_id,) in c.execute(query, [LIMIT])]
+        # The first round writes whole pages to the log, and later ones do not.
+        rounds = [(moved(c, ids, ""), moved(c, ids, before)) for _ in range(4)]
+    with_groups, without = (min(one) for one in zip(*rounds, strict=True))
+    assert with_groups <= 1.01 * without
+
+
+def moved(connection: psycopg.Connection, ids: list, functions: str) -> int:
+    """Return the bytes that are logged when tasks are claimed and settled, in a transaction."""
+    with connection.transaction(force_rollback=True):
+        connection.execute(functions or "SELECT")
+        [(begin,)] = connection.execute("SELECT pg_current_wal_insert_lsn()")
+        connection.execute(MOVES, {"ids": ids})
+        [(logged,)] = connection.execute("SELECT pg_current_wal_insert_lsn() - %s::pg_lsn", [begin])
+        assert connection.execute(GROUP_TABLES).fetchall() == []
+        return int(logged)
 
 
 async def count_statements(url: str) -> list:

@@ -22,6 +22,7 @@ SHARE_UNIQUE, UNIQUE_KEYS = 0.1, 5
 SHARE_EVENTS, ENDPOINTS = 0.05, ("a", "b")
 TOPIC = "/topics/chaos"
 SHARE_CHILDREN = 0.2  # of the tasks without a key
+SHARE_GROUPS, MAX_MEMBERS = 0.03, 6
 STATUSES = ["PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELED"]
 
 
@@ -34,6 +35,8 @@ class Load:
         with_unique_key: Number of answers with a task that has a unique key.
         returned: Of these, the number of answers with a task that existed.
         published: The ids of the events that were answered with a 201.
+        groups: The keys of the tasks of each group that was answered with a 201: of its completion
+            task, and of its members.
         sent: When the request of each key with an order key was sent.
         answered: When it was answered with a 201.
         unknown: Keys of which nothing is known: their task may exist.
@@ -47,6 +50,7 @@ class Load:
         self.with_unique_key = 0
         self.returned = 0
         self.published: set[str] = set()
+        self.groups: dict[str, list[str]] = {}
         self.sent: dict[str, float] = {}
         self.answered: dict[str, float] = {}
         self.unknown: set[str] = set()
@@ -121,26 +125,20 @@ class Load:
 
     def _publish(self, rng: random.Random) -> None:
         body = json.dumps({"type": "chaos", "data": rng.random()}).encode()
-        try:
-            status, output = self._ask(
-                rng.randrange(self._fleet.size), "POST", f"{TOPIC}/events", body
-            )
-        except (OSError, http.client.HTTPException) as error:
-            self.reasons[type(error).__name__] += 1
-            return
+        place = rng.randrange(self._fleet.size)
+        status, output = self._ask(place, "POST", f"{TOPIC}/events", body)
         if status == 201:
             self.published.add(json.loads(output)["id"])
-        elif status != 503:
+        elif status not in (0, 503):
             self.odd[status] += 1
 
     def _post(self, rng: random.Random) -> None:
+        if rng.random() < SHARE_GROUPS:
+            self.post_group(rng, rng.randint(1, MAX_MEMBERS))
+            return
         key, body = self.payload(rng)
         self.unknown.add(key)
-        try:
-            status, output = self._ask(rng.randrange(self._fleet.size), "POST", "/tasks", body)
-        except (OSError, http.client.HTTPException) as error:
-            self.reasons[type(error).__name__] += 1
-            return
+        status, output = self._ask(rng.randrange(self._fleet.size), "POST", "/tasks", body)
         if status in (200, 201):
             task = json.loads(output)
             self.unknown.discard(key)
@@ -155,11 +153,37 @@ class Load:
             if task.get("existing") == "returned":
                 self.returned += 1
                 return
-        self.reasons[str(status)] += 1
-        if status != 503:
+        self._note_refusal(status)
+
+    def post_group(self, rng: random.Random, members: int) -> bool:
+        """Create a group with this many members, and say whether that was answered with a 201."""
+        keys = [f"{rng.getrandbits(64):016x}" for _ in range(1 + members)]
+        completion, *tasks = [{"payload": f"{self._target}/now/{key}"} for key in keys]
+        self.unknown.update(keys)
+        body = json.dumps({"on_complete": completion, "tasks": tasks}).encode()
+        status, output = self._ask(rng.randrange(self._fleet.size), "POST", "/groups", body)
+        if status == 201:
+            self.unknown.difference_update(keys)
+            self.groups[json.loads(output)["id"]] = keys
+        else:
+            self._note_refusal(status)
+        return status == 201
+
+    def _note_refusal(self, status: int) -> None:
+        if status:
+            self.reasons[str(status)] += 1
+        if status not in (0, 503):
             self.odd[status] += 1
 
     def _ask(self, place: int, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """Return the status and the body of the answer; the status 0 if there was none."""
+        try:
+            return self._answer_of(place, method, path, body)
+        except (OSError, http.client.HTTPException) as error:
+            self.reasons[type(error).__name__] += 1
+            return 0, b""
+
+    def _answer_of(self, place: int, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         url = self._fleet.url_of(place)
         if url is None:
             raise ConnectionRefusedError

@@ -136,6 +136,7 @@ class Scene:
             "ordered": verdict.ordered(),
             "edges": len(verdict.edges),
             "returned": self.load.returned,
+            "groups": len(verdict.groups),
             "twice": len(verdict.twice()),
             "gap": f"{verdict.longest_gap():.2f}s",
             "taken over": _seconds(self._take_overs(verdict)),

@@ -29,6 +29,7 @@ class Shape(NamedTuple):
         settle_seconds: Timeout for all tasks to finish afterwards.
         lease_seconds: How long after its last heartbeat a node counts as dead.
         freeze_seconds: How long the path to the database is frozen.
+        members: The number of tasks of a large group.
         dead_entries: The number of dead index entries that an open transaction keeps.
         bounds: The settings of every node.
     """
@@ -39,6 +40,7 @@ class Shape(NamedTuple):
     settle_seconds: float
     lease_seconds: float
     freeze_seconds: float
+    members: int
     dead_entries: int
     bounds: dict[str, object]
 
@@ -57,6 +59,7 @@ def shape_of(*, is_long: bool, seed: int, rate: float | None, seconds: float | N
         settle_seconds=120.0 if is_long else 20.0,
         lease_seconds=float(bounds["TASKFLOW_LEASE_SECONDS"]),
         freeze_seconds=30.0 if is_long else 3.0,
+        members=10_000 if is_long else 400,
         dead_entries=50_000 if is_long else 20_000,
         bounds=bounds,
     )

@@ -12,9 +12,11 @@ from tests.chaos.load import ENDPOINTS, Load
 from tests.service.database import Tasks
 
 ROWS = (
-    "SELECT id::text, payload #>> '{}', status, error_type, rescues, order_key, unique_key "
-    "FROM taskflow_tasks WHERE options -> 'delivery' IS NULL"
+    "SELECT id::text, coalesce(payload ->> 'url', payload #>> '{}'), status, error_type, rescues, "
+    "order_key, unique_key, group_id::text, options ->> 'completion_of' FROM taskflow_tasks "
+    "WHERE options -> 'delivery' IS NULL"
 )
+GROUPS = "SELECT id::text, status, completions FROM taskflow_groups"
 DELIVERIES = """
     SELECT options -> 'delivery' ->> 'event_id', options -> 'delivery' ->> 'endpoint', id::text,
            status
@@ -35,6 +37,8 @@ class Record(NamedTuple):
     rescues: int
     order_key: str | None
     unique_key: str | None
+    group: str | None
+    completion_of: str | None
 
     @property
     def key(self) -> str:
@@ -57,6 +61,7 @@ class Verdict:
         self.records = [Record(*row) for row in tasks.execute(ROWS)]
         self.deliveries = [Sent(*row) for row in tasks.execute(DELIVERIES)]
         self.events: dict[str, list[str]] = dict(tasks.execute(EVENTS).fetchall())
+        self.groups = tasks.execute(GROUPS).fetchall()
         self.steps = steps_of(tasks)
         self.edges = [(parent, child) for parent, child in tasks.execute(EDGES)]
         self.load, self.target = load, target
@@ -69,6 +74,11 @@ class Verdict:
             f"{key} {task_id}"
             for key, task_id in self.load.posted.items()
             if task_id not in ids or not self.target.asked.get(key)
+        ] + [
+            f"{key} of group {group_id}"
+            for group_id, keys in self.load.groups.items()
+            for key in keys
+            if not self.target.asked.get(key)
         ]
 
     def contradictions(self) -> list[str]:
@@ -81,7 +91,7 @@ class Verdict:
             if why:
                 found.append(f"{why}: {record}, {self.steps[record.task_id]}")
         found += self.disorder() + self.duplicates() + self.premature()
-        return found + self.wrong_deliveries()
+        return found + self.wrong_deliveries() + self.miscompleted()
 
     def wrong_deliveries(self) -> list[str]:
         """Return what contradicts that each event has one delivery for each endpoint."""
@@ -98,6 +108,31 @@ class Verdict:
             if not is_whole or {one.task_id for one in sent} != set(self.events.get(event_id, ())):
                 found.append(f"event {event_id}: {self.events.get(event_id)}, {sent}")
         return found
+
+    def miscompleted(self) -> list[str]:
+        """Return what contradicts the groups: each one has a single completion task.
+
+        It was created when the last member had finished.
+        """
+        found = [
+            f"{status}, {times} completions: group {group_id}"
+            for group_id, status, times in self.groups
+            if (status, times) != ("COMPLETED", 1)
+        ]
+        created = [one.completion_of for one in self.records if one.completion_of is not None]
+        ids = [group_id for group_id, *_ in self.groups]
+        if sorted(created) != sorted(ids):
+            found.append(f"completion tasks {Counter(created)} of groups {ids}")
+        last: dict[str | None, int] = {}
+        for record in self.records:
+            end = self.steps[record.task_id][-1].number
+            last[record.group] = max(end, last.get(record.group, 0))
+        return found + [
+            f"before a task of its group finished: {record}"
+            for record in self.records
+            if record.completion_of is not None
+            and self.steps[record.task_id][0].number < last[record.completion_of]
+        ]
 
     def duplicates(self) -> list[str]:
         """Return the unique keys that more than one task has, or was said to have."""

@@ -1,44 +1,56 @@
-"""One completion of each group, whichever nodes finish its members, and whichever die."""
+"""A group from its creation to the signed request of its completion, on two nodes."""
 
 from __future__ import annotations
 
-import contextlib
+from tests.api.sse import open_stream
+from tests.loopback import SECRET
+from tests.receiver import Receiver
+from tests.service.processes import HOURS_SECONDS, running
 
-from tests.service.processes import running, wait_until
-
-MEMBERS, GROUPS = 400, 3
-SHORT = {"TASKFLOW_LEASE_SECONDS": "2", "TASKFLOW_HEARTBEAT_SECONDS": "0.4"}
-
-
-def test_three_nodes_of_which_one_is_killed(tmp_path, tasks):
-    """Each closed group has one completion task, made when the last of its members had finished."""
-    settings = {"DATABASE_URL": tasks.url, **SHORT}
-    member = {"payload": "x:"}  # it fails at once, without a request
-    completion = {"payload": "x:", "tags": {"completion": True}}
-    with contextlib.ExitStack() as stack:
-        nodes = [stack.enter_context(running("serve", tmp_path, **settings)) for _ in range(3)]
-        document = {"tasks": [member] * MEMBERS, "on_complete": completion}
-        answers = [nodes[index % 3].ask("POST", "/groups", document) for index in range(GROUPS)]
-        assert [answer.status for answer in answers] == [201] * GROUPS
-        ids = [answer.body["id"] for answer in answers]
-        wait_until(lambda: _finished(nodes[0], ids) > MEMBERS // 4)
-        nodes[2].kill()
-        wait_until(lambda: _finished(nodes[0], ids) == MEMBERS * GROUPS)
-        groups = [nodes[1].ask("GET", f"/groups/{group_id}").body for group_id in ids]
-    for group in groups:
-        assert (group["status"], group["completions"]) == ("COMPLETED", 1)
-        assert group["counts"]["FAILED"] == MEMBERS
-    rows = tasks.execute("""
-        SELECT t.options ->> 'completion_of', t.id::text, t.created_at >= max(m.finished_at)
-        FROM taskflow_tasks AS t
-        JOIN taskflow_tasks AS m ON m.group_id::text = t.options ->> 'completion_of'
-        GROUP BY t.id
-    """).fetchall()
-    assert sorted(rows) == sorted(
-        (group["id"], group["completion_task_id"], True) for group in groups
-    )
+KEYS = f"boss:write:{'b' * 24},mail:write:queues=mail:{'m' * 24}"
+MAIL = {"Authorization": f"Bearer {'m' * 24}"}
 
 
-def _finished(node, ids: list[str]) -> int:
-    counts = [node.ask("GET", f"/groups/{group_id}").body["counts"] for group_id in ids]
-    return sum(sum(one.values()) - one["PENDING"] - one["RUNNING"] for one in counts)
+def test_a_group_on_two_nodes(tmp_path, tasks):
+    """Tasks join on both; each node shows and streams the group, and one of them completes it."""
+    settings = {
+        "DATABASE_URL": tasks.url,
+        "TASKFLOW_API_KEYS": KEYS,
+        "TASKFLOW_WEBHOOK_SECRETS": SECRET,
+        "TASKFLOW_POLL_SECONDS": HOURS_SECONDS,
+    }
+    with (
+        Receiver() as receiver,
+        running("serve", tmp_path, **settings) as one,
+        running("serve", tmp_path, **settings) as two,
+    ):
+        completion = {"payload": f"{receiver.url}/done", "queue": "mail", "sign": True}
+        new = {"queue": "mail", "name": "import 7", "on_complete": completion}
+        group = one.ask("POST", "/groups", new, MAIL).body
+        path, tags = f"/groups/{group['id']}", {"group": group["id"], "queue": "mail"}
+        with open_stream(two.url, f"{path}/events", headers=MAIL) as stream:
+            stream.begin()
+            held = one.ask("POST", "/tasks", {"payload": f"{receiver.url}/held", **tags}, MAIL)
+            failing = two.ask("POST", "/tasks", [{"payload": "x:", **tags}] * 2, MAIL)
+            assert (held.status, failing.status) == (201, 201)
+            receiver.wait_for("/held")
+            closed = two.ask("POST", f"{path}/close", None, MAIL).body
+            assert (closed["status"], receiver.received[-1].path) == ("CLOSED", "/held")
+            late = one.ask("POST", "/tasks", {"payload": "x:", **tags}, MAIL)
+            assert (late.status, late.body["type"]) == (409, "/problems/group-closed")
+            receiver.release()
+            *events, last = stream
+        ends = [event.json for event in events if event.json["status"] in ("COMPLETED", "FAILED")]
+        members = [held.body, *failing.body]
+        assert {end["task_id"] for end in ends} == {task["id"] for task in members}
+        assert (last.event, last.json["status"]) == ("group", "COMPLETED")
+        [request] = receiver.wait_for("/done")
+        body = request.verified()
+        shown = one.ask("GET", path, None, MAIL).body
+        assert shown == last.json == two.ask("GET", path, None, MAIL).body
+        assert body["counts"] == shown["counts"]
+        assert (shown["counts"]["COMPLETED"], shown["counts"]["FAILED"]) == (1, 2)
+        assert body["group"]["id"] == group["id"]
+        wait = f"/tasks/{shown['completion_task_id']}?wait=30"
+        assert two.ask("GET", wait, None, MAIL).body["status"] == "COMPLETED"
+        assert len(receiver.wait_for("/done")) == 1

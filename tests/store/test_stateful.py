@@ -38,7 +38,22 @@ from hypothesis.stateful import (
 
 from taskflow.model import lifecycle
 from taskflow.model.audit import Action, NewEntry
-from taskflow.model.errors import IllegalMove, LeaseLost, NotUnique, ScheduleOverlap
+from taskflow.model.errors import (
+    GroupClosed,
+    IllegalMove,
+    LeaseLost,
+    NotUnique,
+    ScheduleOverlap,
+    Unprocessable,
+)
+from taskflow.model.groups import (
+    MAX_FIRST_FAILURES,
+    Group,
+    GroupCounts,
+    GroupStatus,
+    NewGroup,
+    OnMemberFailure,
+)
 from taskflow.model.lifecycle import Move
 from taskflow.model.options import TaskOptions
 from taskflow.model.order_keys import OnFailure
@@ -59,9 +74,12 @@ from tests.store.audit_contract import ADA
 
 LATER_SECONDS = 3600.0
 EXAMPLES, LONG_EXAMPLES = 110, 2000
+MAX_GROUPS = 3
 QUEUES = ("default", "mail", "Z")
+EXPECTED = (GroupClosed, IllegalMove, LeaseLost, NotUnique, ScheduleOverlap, Unprocessable)
 OVERLAPS = (Overlap.SKIP, Overlap.CANCEL_PREVIOUS)
 KEY = "a"
+COMPLETION = NewTask(msgspec.Raw(b'{"url":"1"}'), max_attempts=3, delay_seconds=LATER_SECONDS)
 NOW = dt.datetime.now(dt.UTC)
 OVER = NOW - dt.timedelta(hours=1)
 LATER = NOW + dt.timedelta(days=1)
@@ -137,7 +155,7 @@ async def _made(make):
 async def _answer(store: TaskStore, verb: str, arguments: dict[str, object]) -> object:
     try:
         return await operator.attrgetter(verb)(store)(**arguments)
-    except (IllegalMove, LeaseLost, NotUnique, ScheduleOverlap) as error:
+    except EXPECTED as error:
         return type(error)
 
 
@@ -172,6 +190,7 @@ class Known:
     parents: tuple[int, ...] = ()
     open_parents: set[int] = field(default_factory=set)
     on_parent_failure: OnParentFailure | None = None
+    group: int | None = None
     key: Key | None = None
     statuses: tuple[TaskStatus, ...] = ()
     has_started: bool = False
@@ -219,6 +238,26 @@ class Known:
         self.move(move)
 
 
+@dataclass
+class KnownGroup:
+    """What the model knows of a group."""
+
+    number: int
+    on_failure: OnMemberFailure
+    has_completion: bool
+    status: GroupStatus = GroupStatus.OPEN
+    is_canceling: bool = False
+    is_deleted: bool = False
+    completions: int = 0
+    completion: int | None = None  # the task of the last one
+    # The status of each member when the group was last brought up to date.
+    seen: dict[int, TaskStatus] = field(default_factory=dict)
+
+    @property
+    def is_joinable(self) -> bool:
+        return self.status is GroupStatus.OPEN and not self.is_canceling
+
+
 class Law(RuleBasedStateMachine):
     """The model beside the stores."""
 
@@ -232,6 +271,9 @@ class Law(RuleBasedStateMachine):
         super().__init__()
         self.stores.clear()
         self.known: list[Known] = []
+        self.known_groups: list[KnownGroup] = []
+        self.group_ids: list[tuple[uuid.UUID, uuid.UUID]] = []
+        self.checked_groups: list[tuple] = []
         self.ids: list[tuple[uuid.UUID, uuid.UUID]] = []
         self.alive: dict[int, bool] = {}
         self.node_ids: list[tuple[uuid.UUID, uuid.UUID]] = []
@@ -276,11 +318,207 @@ class Law(RuleBasedStateMachine):
     def begin_with_nodes(self):
         return multiple(*[self.add_node() for _ in range(3)])
 
+    # Groups
+
+    @rule(
+        target=tasks,
+        number=st.integers(0, MAX_GROUPS - 1),
+        on_failure=st.sampled_from(OnMemberFailure),
+        expires_at=st.sampled_from([None, OVER]),
+    )
+    def join(self, number, on_failure, expires_at):
+        if number >= len(self.known_groups):
+            number = self.add_group(on_failure)
+        return self.add_member(self.known_groups[number], expires_at)
+
+    @rule(
+        target=tasks,
+        number=st.integers(0, MAX_GROUPS - 1),
+        verb=st.sampled_from(["close", "cancel", "retry", None]),
+    )
+    def act_on_group(self, number, verb):
+        if number >= len(self.known_groups):
+            return multiple()
+        if verb is None and self.known_groups[number].is_joinable:
+            return self.complete_again(number)
+        self.acted_on_group(self.known_groups[number], verb or "close")
+        return multiple()
+
+    def add_group(self, on_failure: OnMemberFailure) -> int:
+        """The first one has a completion task: of several that complete at once, one at most."""
+        has_completion = not self.known_groups
+        new = NewGroup(
+            on_complete=msgspec.Raw(b"{}") if has_completion else None,
+            completion=COMPLETION if has_completion else None,
+            on_failure=on_failure,
+        )
+        found = self.both("groups.add", {"new": new})
+        self.group_ids.append(tuple(one.group.id for one in found))
+        self.known_groups.append(KnownGroup(len(self.known_groups), on_failure, has_completion))
+        return len(self.known_groups) - 1
+
+    def add_member(self, group: KnownGroup, expires_at: dt.datetime | None):
+        new = [
+            NewTask(msgspec.Raw(b"1"), max_attempts=3, group=one, expires_at=expires_at)
+            for one in self.ids_of(group)
+        ]
+        found = self.both("add", *({"tasks": [one]} for one in new))
+        if not group.is_joinable:
+            expected = Unprocessable if group.is_deleted else GroupClosed
+            assert found == [expected] * 2
+            self.seen.add("not joined")
+            return multiple()
+        self.ids.append(tuple(one.id for [one] in found))
+        member = Known(len(self.known), 0, True, next(self.turns), QUEUES[0], group=group.number)
+        member.expires_at = expires_at
+        self.known.append(member)
+        return member.number
+
+    def complete_again(self, number: int) -> int:
+        """A member fails, and runs again after the group has completed: seldom otherwise."""
+        group = self.known_groups[number]
+        failing, other = self.add_member(group, OVER), self.add_member(group, None)
+        self.expire()
+        self.groups_go_on()
+        self.acted_on_group(group, "close")
+        if not self.known[other].status.is_final:
+            self.cancel(other, is_running=False)
+            self.groups_go_on()
+        self.acted_on_group(group, "retry")
+        self.cancel(failing, is_running=False)
+        return other
+
+    def acted_on_group(self, group: KnownGroup, verb: str) -> None:
+        status = group.status
+        refused = {"cancel": GroupStatus.COMPLETED}.get(verb, GroupStatus.CANCELED)
+        asked = ({"group_id": one, "by": ADA} for one in self.ids_of(group))
+        found = self.both(f"groups.{verb}", *asked)
+        if group.is_deleted:
+            assert found == [None, None]
+            return
+        for answer in found:
+            assert (answer is IllegalMove) == (status is refused)
+            assert answer is not None
+        if status is not refused:
+            getattr(self, f"{verb}_group")(group)
+            self.groups_go_on()
+
+    def close_group(self, group: KnownGroup) -> None:
+        if group.status is GroupStatus.OPEN:
+            group.status = GroupStatus.CLOSED
+            self.audited.append((Action.GROUP_CLOSE, None, 1))
+
+    def cancel_group(self, group: KnownGroup) -> None:
+        if group.status is not GroupStatus.CANCELED:
+            group.status = GroupStatus.CANCELED
+            self.audited.append((Action.GROUP_CANCEL, None, 1))
+            self.cancel_open_members(group)
+
+    def retry_group(self, group: KnownGroup) -> None:
+        failed = [
+            task
+            for task in self.members_of(group)
+            if task.status is TaskStatus.FAILED and not task.is_deleted
+        ]
+        self.retried(failed)
+        if failed:
+            self.audited.append((Action.GROUP_RETRY, None, len(failed)))
+
+    def delete_old_groups(self) -> None:
+        """In PostgreSQL this takes several steps."""
+        if any(group.status.is_final and not group.is_deleted for group in self.known_groups):
+            while any(self.both("groups.delete_finished", {"age_seconds": -1.0, "limit": 1000})):
+                pass
+        for group in self.known_groups:
+            group.is_deleted |= group.status.is_final
+
+    def ids_of(self, group: KnownGroup) -> tuple[uuid.UUID, uuid.UUID]:
+        return self.group_ids[group.number]
+
+    def members_of(self, group: KnownGroup) -> list[Known]:
+        return [task for task in self.known if task.group == group.number]
+
+    def groups_go_on(self) -> None:
+        """Bring the groups up to date: what the changes of their members do to them."""
+        for group in self.known_groups:
+            if group.is_deleted:
+                continue
+            before = group.seen
+            group.seen = {task.number: task.status for task in self.members_of(group)}
+            changed = [
+                (before.get(number, TaskStatus.PENDING), status)
+                for number, status in group.seen.items()
+                if before.get(number, TaskStatus.PENDING) is not status
+            ]
+            self.members_changed(group, changed)
+
+    def members_changed(
+        self, group: KnownGroup, changed: list[tuple[TaskStatus, TaskStatus]]
+    ) -> None:
+        if group.status is GroupStatus.COMPLETED and any(
+            then.is_final and not now.is_final for then, now in changed
+        ):
+            group.status, group.is_canceling = GroupStatus.CLOSED, False
+        has_failed = any(now is TaskStatus.FAILED for _, now in changed)
+        cancels = group.on_failure is OnMemberFailure.CANCEL_REST and not group.status.is_final
+        if has_failed and cancels:
+            group.is_canceling = True
+            self.cancel_open_members(group)
+            self.both("groups.cancel_rest", {})
+            self.seen.add("rest canceled")
+        if group.status is GroupStatus.CLOSED and all(one.is_final for one in group.seen.values()):
+            group.status = GroupStatus.COMPLETED
+            group.completions += 1
+            self.seen.add("completed again" if group.completions > 1 else "completed")
+            if group.has_completion:
+                self.note_completion(group)
+
+    def cancel_open_members(self, group: KnownGroup) -> None:
+        for task in self.members_of(group):
+            if not task.status.is_final:
+                self.canceled(task)
+        group.seen = {task.number: task.status for task in self.members_of(group)}
+
+    def note_completion(self, group: KnownGroup) -> None:
+        """Note the completion task; it is not due yet."""
+        asked = ({"group_id": one} for one in self.ids_of(group))
+        self.ids.append(tuple(one.completion_task_id for one in self.both("groups.get", *asked)))
+        group.completion = len(self.known)
+        self.known.append(Known(group.completion, 0, False, next(self.turns), QUEUES[0]))
+
+    def check_groups(self) -> None:
+        """Compare the groups of both stores with the model, if something has changed."""
+        kept = [group for group in self.known_groups if not group.is_deleted]
+        members = {group.number: self.members_of(group) for group in kept}
+        now = [
+            (group.status, group.completions, [(one.status, one.is_deleted) for one in some])
+            for group, some in zip(kept, members.values(), strict=True)
+        ]
+        if now == self.checked_groups:
+            return
+        self.checked_groups = now
+        for side, page in enumerate(self.both("groups.page", {"limit": 100})):
+            for group, shown in zip(reversed(kept), page.groups, strict=True):
+                self.check_group(group, members[group.number], shown, side)
+
+    def check_group(self, group: KnownGroup, members: list[Known], shown: Group, side: int) -> None:
+        assert (shown.status, shown.completions) == (group.status, group.completions)
+        counts = Counter(task.status.value for task in members)
+        assert shown.counts == GroupCounts(**counts)
+        assert [failed.task_id for failed in shown.first_failures] == [
+            self.ids[task.number][side]
+            for task in members
+            if task.status is TaskStatus.FAILED and not task.is_deleted
+        ][:MAX_FIRST_FAILURES]
+        completion = None if group.completion is None else self.ids[group.completion][side]
+        assert shown.completion_task_id == completion
+
     # Order keys
 
     @invariant()
     def a_line_goes_on(self):
         """Start the first task of the line, as both stores do; this is the first invariant."""
+        self.groups_go_on()
         line = self.line()
         if line and line[0].is_waiting and not any(task.is_started for task in line):
             line[0].is_waiting, line[0].is_due = False, True
@@ -725,7 +963,7 @@ class Law(RuleBasedStateMachine):
         held = (task.hold[0] for task in self.known if task.hold)
         return next(held, chosen) if is_held else chosen
 
-    @rule(chosen=claims, went_well=st.booleans(), is_held=st.booleans())
+    @rule(chosen=claims, went_well=st.booleans(), is_held=st.sampled_from([True, True, False]))
     def settle(self, chosen, went_well, is_held):
         chosen = self.held_or(chosen, is_held)
 
@@ -951,6 +1189,8 @@ class Law(RuleBasedStateMachine):
         for task in old:
             task.is_deleted = True
             self.seen.add("deleted")
+        if age_seconds is not None:
+            self.delete_old_groups()
 
     # The counts
 
@@ -1003,7 +1243,10 @@ class Law(RuleBasedStateMachine):
                 assert shown.debounced == task.debounced
                 assert (shown.finished_at is not None) == task.status.is_final
                 assert (shown.result is not None) == (task.status is TaskStatus.COMPLETED)
+                group = None if task.group is None else self.group_ids[task.group][side]
+                assert shown.group == group
                 self.check_line(task, shown, side)
+        self.check_groups()
 
     def teardown(self):
         for task in self.known:
@@ -1054,4 +1297,6 @@ def test_both_stores_keep_the_law(stores: Stores, is_long: bool) -> None:
     # The sequences got everywhere, or the test would prove little.
     places = ("expired", "deleted", "audited", "overlap", "promoted", "skipped")
     of_parents = ("ended by a parent", "started by parents")
-    assert seen == {*AttemptStatus, *places, *of_parents, *Existing, "rejected", "displaced"}
+    of_groups = ("not joined", "rest canceled", "completed", "completed again")
+    others = ("rejected", "displaced")
+    assert seen == {*AttemptStatus, *places, *of_parents, *of_groups, *Existing, *others}

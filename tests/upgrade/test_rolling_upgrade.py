@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pytest
 import trio
 from msgspec import UNSET
 
 from taskflow import Submission, enqueue_many
+from taskflow.model.groups import Group, GroupCounts, GroupStatus, NewGroup
+from taskflow.model.task import NewTask
 from taskflow.settings import Settings
 from taskflow.store.postgres.migrate import migrations
 from taskflow.store.postgres.store import open_postgres
@@ -242,6 +246,38 @@ def test_tasks_with_keys_beside_the_version_before(tmp_path, tasks, before):
                 wait_until(lambda task_id=str(task.id): tasks.row(task_id).status == "FAILED")
         body = node.ask("GET", f"/tasks/{made[0].id}").body
         assert (body["error_type"], "unique" in body) == ("invalid_url", False)
+
+
+def test_a_group_beside_the_version_before(tmp_path, tasks, before):
+    """A node of that version finishes its tasks, which completes it, and runs the task of that."""
+    with running("serve", tmp_path, DATABASE_URL=tasks.url, **before) as node:
+        migrated = CommandLine(tmp_path, url=None).run("migrate", DATABASE_URL=tasks.url)
+        assert migrated.code == 0, migrated
+        group = trio.run(add_group, tasks.url)
+        ended = "SELECT options ->> 'completion_of' FROM taskflow_tasks WHERE status = 'FAILED'"
+        wait_until(lambda: tasks.execute(ended).rowcount == SOME + 1)
+        done = trio.run(group_now, tasks.url, group.id)
+        assert (done.status, done.completions) == (GroupStatus.COMPLETED, 1)
+        assert done.counts == GroupCounts(FAILED=SOME)
+        assert str(group.id) in [value for (value,) in tasks.execute(ended)]
+        body = node.ask("GET", f"/tasks/{done.completion_task_id}").body
+        assert (body["status"], body["error_type"]) == ("FAILED", "invalid_url")
+
+
+async def add_group(url: str) -> Group:
+    """Create a group, as a node of this version does."""
+    completion = NewTask(msgspec.Raw(b'{"url":"no url","method":"POST"}'))
+    new = NewGroup(on_complete=msgspec.Raw(b"{}"), completion=completion, is_open=False)
+    async with open_postgres(url, Settings()) as store:
+        tasks = [NewTask(msgspec.Raw(b'"no url"')) for _ in range(SOME)]
+        group = (await store.groups.add(new, tasks)).group
+        assert group is not None
+        return group
+
+
+async def group_now(url: str, group_id: uuid.UUID) -> Group | None:
+    async with open_postgres(url, Settings()) as store:
+        return await store.groups.get(group_id)
 
 
 async def promote(url: str) -> None:
