@@ -72,7 +72,7 @@ def test_a_queue_and_a_schedule(named, receiver):
     [received] = receiver.wait_for(path)
     assert received.headers["authorization"] == f"Bearer {TOKEN}"
     shown = named.ask("GET", "/credentials/billing").json["used_by"]
-    assert shown == {"queues": ["paying"], "schedules": ["paying"]}
+    assert shown == {"queues": ["paying"], "schedules": ["paying"], "endpoints": []}
 
 
 def test_another_host(named, receiver):
