@@ -102,7 +102,7 @@ class Scene:
             is_quiet = self._settles(tasks)
             verdict = Verdict(tasks, self.load, self._target)
         self._print(verdict)
-        assert is_quiet, "not all tasks have finished"
+        assert is_quiet, f"these have not finished: {verdict.open_rows}"
         assert not self.fleet.gone()
         assert not verdict.lost()
         assert not verdict.contradictions()

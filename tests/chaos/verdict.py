@@ -24,6 +24,14 @@ DELIVERIES = """
 """
 EVENTS = "SELECT id::text, task_ids::text[] FROM taskflow_topic_events"
 
+OPEN = """
+    SELECT jsonb_strip_nulls(to_jsonb(t) - 'payload') || jsonb_build_object('parents', (
+        SELECT jsonb_agg(to_jsonb(e) || jsonb_build_object('status', p.status))
+        FROM taskflow_edges AS e LEFT JOIN taskflow_tasks AS p ON p.id = e.parent_id
+        WHERE e.child_id = t.id
+    ))
+    FROM taskflow_tasks AS t WHERE status IN ('PENDING', 'RUNNING') LIMIT 10
+"""
 EDGES = "SELECT parent_id::text, child_id::text FROM taskflow_edges"
 
 
@@ -64,6 +72,7 @@ class Verdict:
         self.groups = tasks.execute(GROUPS).fetchall()
         self.steps = steps_of(tasks)
         self.edges = [(parent, child) for parent, child in tasks.execute(EDGES)]
+        self.open_rows = [row for (row,) in tasks.execute(OPEN)]
         self.load, self.target = load, target
         self.ends = sorted(s.at for steps in self.steps.values() for s in steps if s.is_end)
 
