@@ -202,10 +202,13 @@ def test_tasks_with_an_order_key_beside_the_version_before(tmp_path, tasks, befo
         with psycopg.connect(tasks.url) as connection:
             made = enqueue_many(connection, [Submission("no url", order_key="a")] * 3)
         ids = [str(task.id) for task in made]
-        for number, task_id in enumerate(ids):
-            assert {tasks.row(later).status for later in ids[number:]} == {"PENDING"}
+        assert {tasks.row(task_id).status for task_id in ids} == {"PENDING"}
+        for task_id in ids:
             trio.run(promote, tasks.url)
             wait_until(lambda task_id=task_id: tasks.row(task_id).status == "FAILED")
+        times = "SELECT started_at, finished_at FROM taskflow_tasks WHERE id = %s"
+        moments = [at for task_id in ids for at in tasks.execute(times, task_id).fetchone()]
+        assert moments == sorted(moments)
         assert node.ask("GET", f"/tasks/{ids[-1]}").body["error_type"] == "invalid_url"
 
 
