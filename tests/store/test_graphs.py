@@ -14,7 +14,7 @@ from taskflow.client.options import Submission
 from taskflow.enqueuing import enqueue, enqueue_many
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.postgres import graph_promoter, promoter
+from taskflow.store.postgres import claim_position, graph_promoter, promoter
 from taskflow.store.postgres.store import open_postgres
 from tests.store.contract import completed, failed, new_task
 from tests.store.graphs_contract import UNKNOWN, ids_of, node_of
@@ -96,6 +96,20 @@ async def test_a_parent_finishes_while_a_child_joins(store, connection, node):
     assert await claimed(store, node) == []
     connection.commit()
     assert [one.task_id for one in await until_claimed(store, node)] == [child.id]
+
+
+async def test_a_parent_that_a_claim_passed_over_is_announced(store, connection, monkeypatch, node):
+    """While it learns of its child it is locked, and a claim takes later tasks."""
+    monkeypatch.setattr(claim_position, "SURVEY_SECONDS", 30.0)
+    assert await store.claim(node, limit=9) == []  # surveys
+    [parent] = await store.add([new_task()])
+    [later] = await store.add([new_task()])
+    connection.execute("SELECT FROM taskflow_tasks WHERE id = %s FOR UPDATE", [parent.id])
+    assert [one.task_id for one in await store.claim(node, limit=9)] == [later.id]
+    connection.commit()
+    assert await store.claim(node, limit=9) == []
+    await store.add([node_of(None, parent.id)])
+    assert [one.task_id for one in await claimed(store, node)] == [parent.id]
 
 
 @pytest.mark.parametrize("is_committed", [True, False], ids=["committed", "rolled back"])

@@ -87,6 +87,7 @@ class ClaimPosition:
         self._since: dict[int, dt.datetime] = {}
         self._passes: list[Pass] = []
         self._survey_due_at = -math.inf
+        self._failed_surveys = 0
 
     def announce(self, points: Iterable[Point]) -> None:
         """Go back to these points, where there may be new tasks."""
@@ -110,15 +111,30 @@ class ClaimPosition:
         if one.needs_survey:
             self._survey_due_at = math.inf
         self._passes.append(one)
+        is_done = False
         try:
             yield one
             # Announcements during the pass may have been too late for it.
             self._since = dict(zip(*one.begin(), strict=True))
             self.announce(one.announced.items())
+            is_done = True
         finally:
             self._passes.remove(one)
+            if one.needs_survey:
+                self._failed_surveys = 0 if is_done else self._failed_surveys + 1
             if self._survey_due_at == math.inf:
-                self._survey_due_at = trio.current_time() + _pause_seconds(began_at)
+                self._survey_due_at = trio.current_time() + self._pause_seconds(began_at)
+
+    def _pause_seconds(self, began_at: float) -> float:
+        """Return the pause after a survey.
+
+        How long one took that failed says nothing: the database was away, and announcements may
+        have been lost. Surveys that fail again and again, maybe because they are slow, are rarer.
+        """
+        if self._failed_surveys:
+            return min(SURVEY_SECONDS * 2.0 ** min(self._failed_surveys, 9), MAX_PAUSE_SECONDS)
+        took_seconds = trio.current_time() - began_at
+        return min(max(took_seconds / SURVEY_SHARE, SURVEY_SECONDS), MAX_PAUSE_SECONDS)
 
 
 class Announcements:
@@ -204,8 +220,3 @@ def parse(payload: str) -> tuple[str, list[Point]]:
 def _point(text: str) -> Point:
     priority, microseconds = text.split("@")
     return int(priority), _EPOCH + dt.timedelta(microseconds=int(microseconds))
-
-
-def _pause_seconds(began_at: float) -> float:
-    took_seconds = trio.current_time() - began_at
-    return min(max(took_seconds / SURVEY_SHARE, SURVEY_SECONDS), MAX_PAUSE_SECONDS)

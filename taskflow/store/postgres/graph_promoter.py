@@ -39,10 +39,11 @@ class GraphPromoter(Promoter):
             return _NO_STEPS
         ended = {parent: status for _, parent, status, _ in sorted(steps) if parent is not None}
         joined = {child for *_, child in steps if child is not None}
-        postponed = set()
+        postponed, due = set(), []
         if joined:
-            rows = execute("link_parents", {"children": list(joined)})
-            postponed = {child for (child,) in rows}
+            rows = execute("link_parents", {"children": list(joined)} | self._notified())
+            postponed = {child for child, *_ in rows if child is not None}
+            due = [row[1:] for row in rows if row[1] is not None]
         parameters = {
             "parents": list(ended),
             "statuses": list(ended.values()),
@@ -52,7 +53,8 @@ class GraphPromoter(Promoter):
             "budget_bytes": COPIED_BUDGET_BYTES,
         }
         rows = execute("promote_children", parameters | self._notified())
-        return _batch_of(steps, rows, limit, is_delayed=bool(postponed))
+        batch = _batch_of(steps, rows, limit, is_delayed=bool(postponed))
+        return batch._replace(passed_over=due)
 
 
 def _batch_of(steps: Sequence[Row], rows: Sequence[Row], limit: int, *, is_delayed: bool) -> Batch:

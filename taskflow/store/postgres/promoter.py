@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Sequence
 from typing import ClassVar, Final, NamedTuple
 
 import trio
@@ -40,12 +41,15 @@ class Batch(NamedTuple):
         started: The tasks that were started: their ids, priorities and due times.
         has_more: Whether there may be more steps now.
         is_delayed: Whether a step was added again, because a task was locked.
+        passed_over: Due tasks, as in ``started``, that were locked meanwhile, so that a claim may
+            have skipped them.
     """
 
     last: int | None
     started: list[Row]
     has_more: bool
     is_delayed: bool = False
+    passed_over: Sequence[Row] = ()
 
 
 class Promoter(abc.ABC):
@@ -130,7 +134,7 @@ class Promoter(abc.ABC):
         batch = await self._take(since, limit)
         if batch.last is not None:
             self._since = max(self._since, batch.last - BACKTRACKED_STEPS)
-        self._announcements.announce(batch.started)
+        self._announcements.announce([*batch.started, *batch.passed_over])
         return batch
 
     def _notified(self) -> dict[str, object]:

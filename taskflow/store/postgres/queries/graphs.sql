@@ -31,7 +31,8 @@ RETURNING id, parent_id, status, child_id
 -- name: link_parents
 -- Parents learn that they have children: from the lock of its row on, the end of a parent adds a step, and finished ones
 -- are kept. Returns the children of parents that could not be locked: their step is to be added again. SKIP LOCKED:
--- whoever settles many tasks locks them in any order.
+-- whoever settles many tasks locks them in any order. Returns also the parents that are due, and announces them: a
+-- claim may have passed over them meanwhile.
 WITH unlinked AS MATERIALIZED (
     SELECT e.child_id, p.id
     FROM unnest(%(children)b::uuid[]) AS joined (id) CROSS JOIN LATERAL (
@@ -47,8 +48,17 @@ WITH unlinked AS MATERIALIZED (
     ORDER BY t.id FOR NO KEY UPDATE SKIP LOCKED
 ), linked AS (
     UPDATE taskflow_tasks AS t SET has_children = true FROM locked WHERE t.id = locked.id
+    RETURNING t.id, t.priority, t.run_at, t.status
+), due AS MATERIALIZED (
+    SELECT id, priority, run_at FROM linked WHERE status = 'PENDING' AND run_at <= now()
+), announced AS MATERIALIZED (
+    SELECT taskflow_announce(%(sender)s, array_agg(priority), array_agg(run_at)) FROM due
+    WHERE EXISTS (SELECT FROM taskflow_nodes AS n WHERE n.id <> ALL (%(own_nodes)b::uuid[]))
 )
-SELECT DISTINCT child_id FROM unlinked WHERE id NOT IN (SELECT id FROM locked)
+SELECT child_id, NULL::uuid, NULL::smallint, NULL::timestamptz
+FROM unlinked WHERE id NOT IN (SELECT id FROM locked) GROUP BY child_id
+UNION ALL
+SELECT NULL, id, priority, run_at FROM due CROSS JOIN announced
 
 -- name: promote_children
 -- The children of parents that have finished, and children that joined parents which may have finished before: subtract
