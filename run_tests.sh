@@ -111,7 +111,7 @@ test_together() {
 }
 
 test_heavy() {
-    step -m pytest -m heavy --numprocesses 2
+    step -m pytest -m heavy --numprocesses 3 --dist worksteal tests/chaos tests/service
 }
 
 # The collection compiles the tests, once for all processes of pytest.

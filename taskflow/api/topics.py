@@ -1,4 +1,4 @@
-"""The routes under ``/topics``, without those of endpoints."""
+"""The routes under ``/topics``, except the routes of endpoints."""
 
 from __future__ import annotations
 

@@ -326,7 +326,7 @@ def of_topic(
 
     Args:
         method: The method.
-        names: The name of the topic, and that of the endpoint.
+        names: The names of the topic and the endpoint.
         what: The rest of the path.
         body: The body.
         query: The query.

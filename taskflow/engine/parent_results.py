@@ -29,7 +29,7 @@ async def with_results(
 ) -> Claim:
     """Return a claim whose payload has values of the results of its parents.
 
-    One result is in memory at a time. The values are those of this attempt only.
+    One result is in memory at a time. The values are for this attempt only.
 
     Args:
         claim: The claim, decrypted.

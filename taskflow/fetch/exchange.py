@@ -266,7 +266,7 @@ def _seconds_for(beginning: Beginning) -> float:
 
 
 class _Wire:
-    """Stands in for h11's connection, to which asks gives what it sends: bytes, and an end."""
+    """Replaces h11's connection, to which asks passes what it sends: bytes, and an end."""
 
     @staticmethod
     def send(part: object) -> bytes:

@@ -7,9 +7,9 @@ could reach as well are fetched, unless an operator allows more:
 - *hosts*: an operator can deny hosts, and allow hosts to have any address;
 - *loopback names*: ``localhost`` and the names below it are this machine (RFC 6761), whatever a
   resolver says: they get credentials without TLS, and never go through a proxy;
-- *addresses*: ``special_addresses.py`` knows those that are not global unicast and those of this
-  machine. *Every* address of a name must be allowed: a name with one internal address is a trap,
-  whichever address is tried first.
+- *addresses*: ``special_addresses.py`` knows addresses that are not global unicast, and the
+  addresses of this machine. *Every* address of a name must be allowed: a name with one internal
+  address is a trap, whichever address is tried first.
 
 ``connection_pool.py`` checks the URL before the lookup and all addresses after it, connects to
 exactly these addresses, and compares the peer with them.
@@ -49,7 +49,7 @@ class Guard:
             the inside only, whatever kind of address it is.
 
     Attributes:
-        allow_hosts: Those that an operator opened by name.
+        allow_hosts: The hosts that an operator allowed by name.
 
     Raises:
         SettingsError: A setting makes no sense.

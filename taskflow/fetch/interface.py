@@ -27,7 +27,7 @@ class FetchRequest(msgspec.Struct, frozen=True):
     Attributes:
         url: The submitted URL, not yet validated.
         method: The HTTP method, in upper case.
-        headers: Headers in addition to those that TaskFlow sets.
+        headers: Headers in addition to the ones that TaskFlow sets.
         body: The request body.
         follows_redirects: True to follow redirects.
         success_on: Statuses that count as success.

@@ -1,6 +1,6 @@
 """Ports that may be fetched from.
 
-Below 1024, only 80 and 443. From 1024 up, all ports except those of well-known services that are
+Below 1024, only 80 and 443. From 1024 up, all ports except ports of well-known services that are
 not web servers, or that strangers must not reach through TaskFlow: a request can do harm even if
 its response is not readable.
 """

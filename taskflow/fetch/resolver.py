@@ -229,7 +229,7 @@ class _Found:
 
     def __init__(self) -> None:
         self._by_name: OrderedDict[str, tuple[float, tuple[Address, ...]]] = OrderedDict()
-        # Names of one domain evict each other, not those of other domains.
+        # Names of one domain evict each other, not the names of other domains.
         self._by_domain: dict[str, OrderedDict[str, None]] = {}
 
     def keep(self, name: str, addresses: tuple[Address, ...]) -> None:

@@ -51,7 +51,7 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The status line and the headers of a response; the fields are those of ``RawResponse``."""
+    """The status line and the headers of a response; with the same fields as ``RawResponse``."""
 
     status: int
     reason: str

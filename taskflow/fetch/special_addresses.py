@@ -1,7 +1,7 @@
 """Addresses that the guard blocks by default: not global unicast, or this machine's own.
 
-IPv4: every entry of the IPv4 Special-Purpose Address Registry (RFC 6890), including those that IANA
-calls globally reachable (AS112, AMT: no web server is there), multicast and the reserved rest.
+IPv4: every entry of the IPv4 Special-Purpose Address Registry (RFC 6890), including the
+globally reachable ones (AS112, AMT: no web server is there), multicast and the reserved rest.
 IPv6: only 2000::/3 is allocated for global unicast (RFC 4291, section 2.4), so everything else and
 the special blocks inside it are special. Both lists contain the metadata addresses of clouds.
 

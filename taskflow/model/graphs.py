@@ -44,7 +44,7 @@ class Links(msgspec.Struct, frozen=True):
     """The parents of a task.
 
     Attributes:
-        near: Those of the same request: by name, the distance from the index of the task.
+        near: The parents in the same request: by name, the distance from the index of the task.
         ids: The ids of the others.
     """
 
@@ -236,7 +236,7 @@ def _unusable(parent: str, *, is_known: bool) -> str:
 def with_parents(
     task: Task, parents: Sequence[uuid.UUID], first_open: uuid.UUID | None, count: int
 ) -> Task:
-    """Return a task with its parents, and with those that it waits for.
+    """Return a task with its parents, and with the parents that it waits for.
 
     Args:
         task: The task; without parents it stays the same.

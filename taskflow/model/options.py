@@ -89,7 +89,7 @@ WEBHOOK_SECONDS: Final = (
     *(5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0),
     *(50_400.0, 72_000.0, 86_400.0),
 )
-"""The waits of the preset ``webhook``: those of the Standard Webhooks ("Retry schedule").
+"""The waits of the preset ``webhook``, from the Standard Webhooks ("Retry schedule").
 
 They take about three and a half days in all.
 """

@@ -112,7 +112,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         event_types: The event types, or beginnings of types, that it receives.
         headers: Additional headers of its requests; credentials are masked.
         timeout_seconds: Time for each attempt; ``None`` for the setting.
-        queue: The queue of its deliveries; ``None`` for that of the topic.
+        queue: The queue of its deliveries; ``None`` for the queue of the topic.
         credential: The name of the credential of its requests.
         backoff: Waits between attempts.
         max_attempts: Maximum number of attempts of a delivery.
@@ -152,7 +152,7 @@ class EndpointDefinition(msgspec.Struct, frozen=True, kw_only=True):
         topic: The name of its topic.
         name: Its name.
         event_types: The event types, or beginnings of types, that it receives.
-        queue: The queue of its deliveries; ``None`` for that of the topic.
+        queue: The queue of its deliveries; ``None`` for the queue of the topic.
         template: A delivery; its payload is an object without a body, possibly encrypted.
         is_enabled: Whether it receives events.
         secret: Its signing secret, encrypted (``model/endpoint_secrets.py``).

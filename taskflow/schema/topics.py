@@ -71,7 +71,7 @@ class EndpointRequest(msgspec.Struct, forbid_unknown_fields=True):
     queue: Annotated[
         QueueName | None,
         Meta(
-            description="The queue of its deliveries. Default: that of the topic.",
+            description="The queue of its deliveries. Default: the queue of the topic.",
             examples=["webhooks"],
         ),
     ] = None

@@ -247,7 +247,7 @@ _JOINABLE: Final = GroupState(GroupStatus.OPEN)
 class ScopedGroups:
     """The groups that belong to a queue of a scope.
 
-    Their failed tasks in other queues are not shown; their counts are those of all tasks.
+    Their failed tasks in other queues are not shown; their counts include all tasks.
     """
 
     def __init__(self, store: TaskStore, scope: QueueScope) -> None:

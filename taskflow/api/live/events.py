@@ -264,7 +264,7 @@ async def _has_started(watcher: Watcher) -> bool:
 
 
 def special(name: str, document: object) -> bytes:
-    """Return an event of another type than those of tasks."""
+    """Return an event that is not about a task."""
     return b"event: %b\ndata: %b\n\n" % (name.encode(), _ENCODER.encode(document))
 
 

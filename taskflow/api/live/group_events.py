@@ -94,7 +94,7 @@ class GroupEventStream(EventStream):
 
 
 def _has_finished(group: Group) -> bool:
-    """Return whether no task of a group is open; those of a canceled one finish after it."""
+    """Return whether no task of a group is open; the tasks of a canceled group finish after it."""
     return group.status.is_final and not group.counts.open
 
 

@@ -93,7 +93,7 @@ def refuse_moved_credentials(before: bytes, after: bytes, patch: bytes, masking:
 def _with_kept(
     payload: msgspec.Raw, url: str, headers: Mapping[str, Any], masking: Masking
 ) -> msgspec.Raw:
-    """Return a payload with this URL, and its masked headers from those of the stored one."""
+    """Return a payload with this URL, and with the stored values in place of masked headers."""
     if not bytes(payload).startswith(b"{"):
         return _encoded(url)
     fields = _FIELDS.decode(payload) | {"url": _encoded(url)}

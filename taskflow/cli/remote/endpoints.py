@@ -106,7 +106,7 @@ def _show(*, topic: str, name: str, as_json: bool, service: RemoteService) -> No
     "--secret-file",
     "path",
     type=Path,
-    help="A file with its signing secret. Default: the one that it has, or those of the service.",
+    help="A file with its signing secret. Default: its present one, or the secrets of the service.",
 )
 @json_option
 @service_options

@@ -117,7 +117,7 @@ class Topics:
                 ``invoice.*``. Default: all.
             headers: Additional headers of its requests.
             timeout_seconds: Timeout of an attempt.
-            queue: The queue of its deliveries. Default: that of the topic.
+            queue: The queue of its deliveries. Default: the queue of the topic.
             credential: The name of the credential of its requests.
             backoff: Waits between attempts. Default: ``webhook``.
             max_attempts: Maximum number of attempts.

@@ -103,7 +103,7 @@ class Groups:
     def iter_events(self, group_id: uuid.UUID | str, *, after: int | None = None) -> EventStream:
         """Return events of the tasks of a group, until the group has finished.
 
-        They are consumed like those of ``iter_events`` of the client.
+        They are consumed like the events of ``iter_events`` of the client.
 
         Args:
             group_id: The id of the group.

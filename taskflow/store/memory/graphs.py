@@ -78,7 +78,7 @@ class GraphBook:
         ]
 
     def join(self, task: Task) -> None:
-        """Let a new task wait for its parents; those that have finished count at once."""
+        """Let a new task wait for its parents; parents that have finished count at once."""
         if task.after is None:
             return
         self._parents[task.id] = task.after
@@ -91,7 +91,7 @@ class GraphBook:
                 self._count(known, task.id)
 
     def rejoin(self, task: Task) -> None:
-        """Let a retried task wait for those of its parents that have not finished."""
+        """Let a retried task wait for its parents that have not finished."""
         if task.after is None:
             return
         parents = [self._tasks.find(one) for one in task.after]

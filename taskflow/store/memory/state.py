@@ -43,7 +43,7 @@ from taskflow.wakeup import WakeUp
 MAX_EVENTS: Final = 100_000
 # The due time of tasks that wait for others: these have none.
 NEVER: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
-# From this number on, new tasks are merged with those that are pending, and not inserted.
+# From this number on, new tasks are merged with the pending ones, and not inserted.
 MANY_TASKS: Final = 100
 _NO_TASK: Final = uuid.UUID(int=0)
 

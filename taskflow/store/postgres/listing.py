@@ -161,7 +161,7 @@ class PostgresListing(StorePart, ListingStore):
             if any(line.status is TaskStatus.PENDING for line in lines[name])
         ]
         oldest: dict[str | None, float | None]
-        # The first task of all is that of the only queue with tasks.
+        # The first task of all belongs to the only queue with tasks.
         is_only_one = queue is None and len(names) <= limit and len(waiting) == 1
         if scope is not None:
             everywhere = [name for (name,) in execute(*in_scope("counted_queues", scope))]

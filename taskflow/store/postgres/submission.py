@@ -129,7 +129,7 @@ class PostgresSubmission(StorePart, SubmissionStore):
         self._announce([(task.id, task.priority, task.run_at) for task in tasks])
 
     def _announce(self, rows: Sequence[Row]) -> None:
-        """Announce new tasks; those that wait for others have no due time."""
+        """Announce new tasks; tasks that wait for others have no due time."""
         due = [row for row in rows if row[2] is not None]
         self._announcements.announce(due)
         if len(due) < len(rows):

@@ -88,7 +88,7 @@ FROM unnest(%(priorities)b::smallint[]) AS known (priority) CROSS JOIN LATERAL (
 
 -- name: settle_if_held
 -- Only a RUNNING task has a token (running_is_held). A condition on the status would let the planner
--- read all entries of RUNNING tasks, with those of tasks that have finished since the last vacuum.
+-- read all entries of RUNNING tasks, with the entries of tasks that have finished since the last vacuum.
 -- The results of FAILED tasks are the responses of their last attempt: they need no array of
 -- their own.
 UPDATE taskflow_tasks AS t

@@ -14,7 +14,7 @@ SELECT t.id, (
 FROM taskflow_tasks AS t WHERE t.id = ANY (%(ids)b::uuid[])
 
 -- name: parents_of
--- The parents of each of these tasks, and those that have not finished: the first one, and their number.
+-- The parents of each of these tasks; of the parents that have not finished, the first one and the number.
 SELECT e.child_id, array_agg(e.parent_id ORDER BY e.parent_id),
        (array_agg(e.parent_id ORDER BY e.parent_id) FILTER (WHERE NOT e.is_done))[1],
        count(*) FILTER (WHERE NOT e.is_done)
@@ -31,7 +31,7 @@ RETURNING id, parent_id, status, child_id
 -- name: link_parents
 -- Parents learn that they have children: from the lock of its row on, the end of a parent adds a step, and finished ones
 -- are kept. Returns the children of parents that could not be locked: their step is to be added again. SKIP LOCKED:
--- whoever settles many tasks locks them in any order. Returns also the parents that are due, and announces them: a
+-- a settlement of many tasks locks them in any order. Returns also the parents that are due, and announces them: a
 -- claim may have passed over them meanwhile.
 WITH unlinked AS MATERIALIZED (
     SELECT e.child_id, p.id

@@ -119,7 +119,7 @@ WHERE id = %(id)s AND status IN ('OPEN', 'CLOSED')
 SELECT id FROM taskflow_groups WHERE cancel_state = 'pending' ORDER BY id LIMIT %(limit)s
 
 -- name: members_to_cancel
--- From one id on: the entries of those that were canceled before are dead, and are not read again.
+-- From one id on: the entries of members that were canceled before are dead, and are not read again.
 SELECT task_id FROM taskflow_group_members
 WHERE group_id = %(id)s AND task_id > %(after)s AND state = 'open'
   AND EXISTS (SELECT FROM taskflow_groups WHERE id = %(id)s AND cancel_state = 'pending')

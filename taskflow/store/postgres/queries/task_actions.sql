@@ -59,7 +59,7 @@ SELECT id, frees, node_id, claim_token FROM canceled JOIN chosen USING (id) CROS
 -- a client that retries a task accepts that it is late. A task is skipped if another one has its
 -- unique key, or an older one in this statement. If there are tasks with such keys, locks are waited
 -- for only shortly: a transaction of another program may hold the key for minutes. A task with an
--- order key waits for its turn again, at its old position, and one with parents for those that are being retried.
+-- order key waits for its turn again, at its old position, and one with parents for the parents that are being retried.
 WITH retryable AS MATERIALIZED (
     SELECT id, status, attempt, node, started_at, finished_at, error, error_type, status_code,
            elapsed_ms, response, queue, unique_key

@@ -81,7 +81,7 @@ WITH put AS (
 SELECT name FROM put LEFT JOIN notified ON true
 
 -- name: rotate_endpoint_secret
--- Columns on the right are those of before.
+-- Columns on the right have their former values.
 WITH e AS (
     UPDATE taskflow_endpoints
     SET secret = %(secret)s, updated_at = now(),
