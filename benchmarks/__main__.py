@@ -36,6 +36,7 @@ from benchmarks import (
     start_stop,
     table,
     topics,
+    unique,
     work_off,
 )
 from benchmarks.scene import Scene
@@ -62,6 +63,7 @@ LINES: dict[str, Callable[[Scene], Iterator[Figure]]] = {
     "scale": scale.scale,
     "order": order.order,
     "topics": topics.topics,
+    "unique": unique.unique,
     "graphs": graphs.graphs,
     "groups": groups.groups,
     "memory": memory.memory,

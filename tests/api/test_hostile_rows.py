@@ -19,7 +19,7 @@ from tests.cli.command import CommandLine
 from tests.service.processes import wait_until
 
 PATIENCE_SECONDS = 60.0
-COLUMNS_AT_ONCE = 10
+COLUMNS_AT_ONCE = 20
 LINES = {"accept": "application/x-ndjson"}
 PAGES = (
     *("/readyz", "/tasks?limit=1000", "/tasks?limit=3", "/tasks?limit=1000&fields=id,status"),

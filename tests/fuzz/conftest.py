@@ -14,7 +14,7 @@ from tests.fuzz.fuzzer import KEY, Length
 from tests.fuzz.idle import open_idle_app
 from tests.logs import capture_logs
 
-SHORT = Length(examples=5, edge_step=10)
+SHORT = Length(examples=4, edge_step=20)
 LONG_EXAMPLES = 1500
 
 

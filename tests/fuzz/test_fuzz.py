@@ -28,7 +28,7 @@ def test_the_api_conforms_to_its_document(idle_server, length, tmp_path):
     """Valid requests are accepted, others are rejected, and every response is documented.
 
     This includes examples, the bounds of each schema, random requests, and chains of requests that
-    submit a task and then read it. The short form tests a tenth of the bounds.
+    submit a task and then read it. The short form tests a twentieth of the bounds.
     """
     report = fuzz(idle_server.url, length, tmp_path)
     print(report.text)
