@@ -48,6 +48,7 @@ from taskflow.store.base.store import TaskStore
 from taskflow.store.embedded.shared_server import default_data_dir, embedded_postgres
 from taskflow.store.encrypted import encrypted_store
 from taskflow.store.memory.store import MemoryStore
+from taskflow.store.postgres.address import DatabaseAddress
 from taskflow.store.postgres.database import open_database
 from taskflow.store.postgres.key_rotation import KeyRotation, Rotated
 from taskflow.store.postgres.migrate import Migrated, migrate_database
@@ -286,9 +287,10 @@ async def rotate_keys(settings: Settings, report: Callable[[Rotated], None]) -> 
     async with _open_conninfo(settings) as conninfo:
         assert conninfo is not None
         timeout_seconds, pooler = settings.database_timeout_seconds, settings.database_pooler
-        migrated = await migrate_database(conninfo, timeout_seconds=timeout_seconds, pooler=pooler)
+        address = DatabaseAddress(conninfo)
+        migrated = await migrate_database(address, timeout_seconds=timeout_seconds, pooler=pooler)
         async with open_database(
-            conninfo,
+            address,
             connections=1,
             timeout_seconds=timeout_seconds,
             pooler=pooler,

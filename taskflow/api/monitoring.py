@@ -10,11 +10,18 @@ from quart import Response, request
 from taskflow.api.access.roles import AccessPolicy
 from taskflow.api.document.examples import HOST, MINUTE, NODE, STATISTICS
 from taskflow.api.problems import store_timeout
+from taskflow.api.reading.request_headers import JSON, wants_json
 from taskflow.api.responses import as_json
-from taskflow.api.route import Route, RouteResponse
+from taskflow.api.route import Content, Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.model.errors import NotRunning
-from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
+from taskflow.model.monitoring import (
+    DatabaseState,
+    HostRecord,
+    Minute,
+    NodeRecord,
+    ReplicationMode,
+)
 from taskflow.model.problem_types import WORKERS_NOT_RUNNING
 from taskflow.model.queues import TaskStatistics
 from taskflow.schema.query import STATISTICS_QUERY, StatisticsRequest
@@ -23,6 +30,23 @@ MAX_QUEUES: Final = 1000
 MAX_NODES: Final = 1000
 MAX_HOSTS: Final = 100
 _OK: Final = "ok\n"
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """The service is ready.
+
+    Attributes:
+        status: Always ``ok``: a service that is not ready returns a problem.
+        database: The database in use; ``null`` if tasks are in memory.
+    """
+
+    status: Literal["ok"]
+    database: DatabaseState | None
+
+
+_READY: Final = msgspec.json.encode(
+    Readiness("ok", DatabaseState(host=2, hosts=3, replication=ReplicationMode.SYNCHRONOUS))
+).decode()
 
 
 @Route(
@@ -129,20 +153,31 @@ async def is_alive(_: Services) -> Response:
     "GET",
     "/readyz",
     "health",
-    (RouteResponse("It is ready.", Literal["ok\n"], _OK, media_type="text/plain"),),
+    (
+        RouteResponse(
+            "It is ready. With `Accept: application/json`, the response describes the database.",
+            Literal["ok\n"],
+            _OK,
+            media_type="text/plain",
+            also=(Content(JSON, (Readiness,), _READY),),
+        ),
+    ),
     access=AccessPolicy.OPEN,
     is_traced=False,
 )
 async def is_ready(services: Services) -> Response:
     """Check that the service accepts tasks and runs them.
 
-    Queries the database, and checks that the workers are running.
+    Queries the database, and checks that the workers are running. The description of the database
+    contains no names; ``taskflow doctor`` has them.
     """
     # The store first: without it workers cannot run either, so it is the reason to report.
     with store_timeout():
-        await services.store.check()
+        database = await services.store.check()
     if not services.is_running():
         raise NotRunning(WORKERS_NOT_RUNNING.example_detail)
+    if wants_json(request.headers.getlist("Accept")):
+        return as_json(Readiness("ok", database))
     return _ok()
 
 

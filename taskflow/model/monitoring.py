@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
@@ -23,6 +24,33 @@ SAMPLED_TASKS: Final = 1000
 """Number of recently fetched tasks from which the statistics of hosts are computed."""
 
 _MINUTE: Final = dt.timedelta(minutes=1)
+
+
+class ReplicationMode(enum.StrEnum):
+    """How PostgreSQL replicates the commits of TaskFlow.
+
+    ``synchronous`` acknowledges a task once a standby has it. ``asynchronous`` does not wait for
+    the standbys, so a failover may lose the latest tasks. ``none`` is a server without standbys, as
+    far as PostgreSQL knows; managed services may replicate its disk.
+    """
+
+    SYNCHRONOUS = "synchronous"
+    ASYNCHRONOUS = "asynchronous"
+    NONE = "none"
+
+
+class DatabaseState(msgspec.Struct, frozen=True, kw_only=True):
+    """State of the database in use, without names of servers.
+
+    Attributes:
+        host: Which host of ``DATABASE_URL`` is in use: 1 is the first one.
+        hosts: The number of hosts in ``DATABASE_URL``.
+        replication: Whether a standby has each task before it is acknowledged.
+    """
+
+    host: int
+    hosts: int
+    replication: ReplicationMode
 
 
 class RunningTask(msgspec.Struct, frozen=True, kw_only=True):

@@ -64,6 +64,7 @@ class Event(enum.Enum):
     CRASHED = ("error", "crashed")
     STORE_LOST = ("warning", "store unavailable")
     STORE_BACK = ("info", "store available again")
+    DATABASE_HOST_CHANGED = ("warning", "connected to another host of the database")
     LISTENER_LOST = ("warning", "notifications unavailable, polling instead")
     LISTENER_BACK = ("info", "notifications available")
     LEASE_LOST = ("error", "lease lost, running fetches canceled")

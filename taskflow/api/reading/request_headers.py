@@ -110,6 +110,13 @@ def wants_lines(values: Sequence[str]) -> bool:
     return lines > 0 and lines >= max(wanted.get("application/*", 0.0), wanted.get("*/*", 0.0))
 
 
+def wants_json(values: Sequence[str]) -> bool:
+    """Return whether JSON is accepted by its name, and plain text not preferred or as well."""
+    wanted = _qualities_of(values)
+    text = max(wanted.get(name, 0.0) for name in ("text/plain", "text/*", "*/*"))
+    return wanted.get(JSON, 0.0) > 0 and wanted[JSON] >= text
+
+
 def _qualities_of(values: Sequence[str]) -> dict[str, float]:
     """Media ranges in small letters, with how much each is liked; what has no sense is not."""
     found: dict[str, float] = {}

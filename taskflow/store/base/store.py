@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from taskflow.model.audit import Actor
+from taskflow.model.monitoring import DatabaseState
 from taskflow.store.base.audit import AuditStore
 from taskflow.store.base.claims import ClaimStore
 from taskflow.store.base.credentials import CredentialStore
@@ -125,8 +126,10 @@ class TaskStore(
         """
 
     @abc.abstractmethod
-    async def check(self) -> None:
-        """Return if the store can be read and written.
+    async def check(self) -> DatabaseState | None:
+        """Return the state of the database if the store can be read and written.
+
+        Without a database that is ``None``.
 
         Raises:
             StoreUnavailable: It cannot.

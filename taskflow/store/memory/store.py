@@ -147,7 +147,7 @@ class MemoryStore(
         return 0  # each change has done it
 
     async def check(self) -> None:
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()  # there is no database, and so no state of one
 
     def statistics(self) -> StoreStatistics:
         return StoreStatistics(kind="memory", place="this process")

@@ -22,6 +22,7 @@ from taskflow.model.errors import (
     StoreUnusable,
 )
 from taskflow.store.base.store import PoolStatistics
+from taskflow.store.postgres.address import DatabaseAddress, address_of, failures_of
 from taskflow.store.postgres.pool import (
     CONNECT_SECONDS,
     CONNECTION_CLASSES,
@@ -87,13 +88,21 @@ class Database:
     Args:
         pool: The pool, opened and closed by its owner.
         watchdog: Run by its owner.
+        address: The address of its connections.
         connections: Maximum number of threads.
         call_seconds: Timeout of a call, including the wait for a connection.
     """
 
     def __init__(
-        self, pool: Pool, watchdog: Watchdog, *, connections: int, call_seconds: float
+        self,
+        pool: Pool,
+        watchdog: Watchdog,
+        address: DatabaseAddress,
+        *,
+        connections: int,
+        call_seconds: float,
     ) -> None:
+        self.address: Final = address
         self._pool = pool
         self._watchdog = watchdog
         self._threads = trio.CapacityLimiter(connections)
@@ -187,11 +196,14 @@ class Database:
             self._pool.close_idle()
 
     def _take(self) -> OwnConnection:
-        """Return the next connection that is not known to be lost; the pool replaces the others."""
+        """Return the next connection that is not known to be lost; the pool replaces the others.
+
+        A connection to another host than the latest one is lost, or will be.
+        """
         deadline = time.monotonic() + self._pool.timeout
         while True:
             connection = self._pool.getconn(deadline - time.monotonic())
-            if not is_lost(connection):
+            if not is_lost(connection) and self.address.is_current(connection):
                 return connection
             connection.close()
             self._pool.putconn(connection)
@@ -199,7 +211,7 @@ class Database:
 
 @contextlib.asynccontextmanager
 async def open_database(
-    conninfo: str,
+    conninfo: str | DatabaseAddress,
     *,
     connections: int,
     timeout_seconds: float,
@@ -211,17 +223,18 @@ async def open_database(
 
     The database need not be reachable yet: calls fail until it is.
     """
+    address = address_of(conninfo)
     hold_seconds = timeout_seconds + _GRACE_SECONDS  # the server's own timeout comes first
     watchdog = Watchdog(hold_seconds)
     options = connection_options(
-        conninfo,
+        address.conninfo(),
         timeout_seconds=timeout_seconds,
         pooler=pooler,
         schemas=schemas,
         server_version=server_version,
     )
     pool = make_pool(
-        conninfo, options, pooler=pooler, connections=connections, timeout_seconds=timeout_seconds
+        address, options, pooler=pooler, connections=connections, timeout_seconds=timeout_seconds
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watchdog.run)
@@ -230,6 +243,7 @@ async def open_database(
             yield Database(
                 pool,
                 watchdog,
+                address,
                 connections=connections,
                 call_seconds=pool.timeout + hold_seconds,
             )
@@ -255,7 +269,7 @@ def connection_options(
 
     Args:
         conninfo: The address.
-        timeout_seconds: Timeout of connecting and of each statement.
+        timeout_seconds: Timeout of connecting to each host, and of each statement.
         pooler: The pooler in between, if any.
         has_statement_timeout: Whether the server limits the time of statements.
         schemas: The search path; by default the role's.
@@ -287,7 +301,9 @@ def connection_options(
     return options | {"options": startup_options(conninfo, bounds, schemas)}
 
 
-def connect(conninfo: str, *, timeout_seconds: float, pooler: Pooler = "none") -> OwnConnection:
+def connect(
+    conninfo: str | DatabaseAddress, *, timeout_seconds: float, pooler: Pooler = "none"
+) -> OwnConnection:
     """Open a single connection, in this thread, without a statement timeout.
 
     Raises:
@@ -296,9 +312,10 @@ def connect(conninfo: str, *, timeout_seconds: float, pooler: Pooler = "none") -
     """
     with mapped_errors():
         try:
-            connection = _connected(conninfo, timeout_seconds, pooler)
+            connection = _connected(address_of(conninfo), timeout_seconds, pooler)
         except psycopg.OperationalError as error:
-            raise StoreUnavailable(f"PostgreSQL: {advised(one_line(error))}") from error
+            reason = failures_of(error) or one_line(error)
+            raise StoreUnavailable(f"PostgreSQL: {advised(reason)}") from error
         except psycopg.ProgrammingError as error:
             # libpq quotes what it could not parse, which may be a password.
             reason = one_line(error).partition(': "')[0]
@@ -307,19 +324,20 @@ def connect(conninfo: str, *, timeout_seconds: float, pooler: Pooler = "none") -
         return connection
 
 
-def _connected(conninfo: str, timeout_seconds: float, pooler: Pooler) -> OwnConnection:
+def _connected(address: DatabaseAddress, timeout_seconds: float, pooler: Pooler) -> OwnConnection:
     """Connect to a server of any version: an older one rejects a setting, and is tried again."""
     try:
-        return _connected_to(HAS_TRANSACTION_TIMEOUT, conninfo, timeout_seconds, pooler)
+        return _connected_to(HAS_TRANSACTION_TIMEOUT, address, timeout_seconds, pooler)
     except psycopg.OperationalError as error:
         if f'"{TRANSACTION_TIMEOUT}"' not in str(error):  # the rest of the message is translated
             raise
-        return _connected_to(0, conninfo, timeout_seconds, pooler)
+        return _connected_to(0, address, timeout_seconds, pooler)
 
 
 def _connected_to(
-    server_version: int, conninfo: str, timeout_seconds: float, pooler: Pooler
+    server_version: int, address: DatabaseAddress, timeout_seconds: float, pooler: Pooler
 ) -> OwnConnection:
+    conninfo = address.conninfo()
     options = connection_options(
         conninfo,
         timeout_seconds=timeout_seconds,
@@ -327,7 +345,9 @@ def _connected_to(
         has_statement_timeout=False,
         server_version=server_version,
     )
-    return CONNECTION_CLASSES[pooler].connect(conninfo, **options)  # type: ignore[arg-type]
+    connection = CONNECTION_CLASSES[pooler].connect(conninfo, **options)  # type: ignore[arg-type]
+    address.note(connection)
+    return connection
 
 
 @contextlib.contextmanager

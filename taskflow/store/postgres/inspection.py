@@ -12,10 +12,12 @@ import psycopg
 import trio
 
 from taskflow.model.errors import StoreUnavailable
+from taskflow.store.postgres.address import DatabaseAddress
 from taskflow.store.postgres.database import connect, mapped_errors
 from taskflow.store.postgres.key_rotation import key_ids_in_use
 from taskflow.store.postgres.migrate import migrations, of_another_program
 from taskflow.store.postgres.pool import Connection, Pooler
+from taskflow.store.postgres.replication import Replication
 from taskflow.store.postgres.requirements import (
     Unfit,
     place_of,
@@ -41,6 +43,7 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
         version: Version of PostgreSQL, such as ``18.4``.
         is_standby: True if it accepts no writes.
         is_durable: True if commits survive a crash of the machine.
+        has_full_pages: True if pages that a crash has torn can be recovered.
         has_pooler: True if there is a connection pooler in between.
         clock_ahead_seconds: Difference between its clock and this machine's.
         clock_error_seconds: Maximum error of that difference.
@@ -58,6 +61,9 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
         egress_proxies: The proxies of queues by the name of the queue, with their credentials.
         encryption_keys: Ids of the keys that data is encrypted with.
         has_checked_all: Whether all data was checked for them, or there was not enough time.
+        host: Which host of the address it is, from 1.
+        hosts: Number of hosts in the address.
+        replication: How it replicates commits.
         oidc_credential: The name of a credential of the kind ``oidc``, if there is one.
     """
 
@@ -77,6 +83,10 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int | None
     tz_versions: tuple[str, ...] = ()
     is_synchronous: bool = True
+    has_full_pages: bool = True
+    host: int = 1
+    hosts: int = 1
+    replication: Replication = Replication()
     unfit: tuple[Unfit, ...] = ()
     egress_proxies: Mapping[str, str] = {}
     encryption_keys: frozenset[str] = frozenset()
@@ -98,17 +108,19 @@ async def examine_database(
         StoreUnavailable: It cannot be reached, or does not respond in time.
         StoreUnusable: Its address is invalid.
     """
-    with trio.move_on_after(2 * timeout_seconds + 1):
+    address = DatabaseAddress(conninfo)
+    # Each host has the timeout to connect.
+    with trio.move_on_after((address.number_of_hosts + 1) * timeout_seconds + 1):
         return await trio.to_thread.run_sync(
-            _examine, conninfo, timeout_seconds, pooler, abandon_on_cancel=True
+            _examine, address, timeout_seconds, pooler, abandon_on_cancel=True
         )
     raise StoreUnavailable("PostgreSQL: no response in time")
 
 
-def _examine(conninfo: str, timeout_seconds: float, pooler: Pooler) -> DatabaseReport:
+def _examine(address: DatabaseAddress, timeout_seconds: float, pooler: Pooler) -> DatabaseReport:
     with (
         mapped_errors(),
-        connect(conninfo, timeout_seconds=timeout_seconds, pooler=pooler) as connection,
+        connect(address, timeout_seconds=timeout_seconds, pooler=pooler) as connection,
         connection.transaction(),
     ):
         connection.execute("SET TRANSACTION READ ONLY")
@@ -124,7 +136,12 @@ def _examine(conninfo: str, timeout_seconds: float, pooler: Pooler) -> DatabaseR
                 unfit += unfit_tables(connection, place)
             if not unfit and not report.pending:
                 report = _with_contents(report, connection)
-        return msgspec.structs.replace(report, unfit=tuple(unfit))
+        return msgspec.structs.replace(
+            report,
+            unfit=tuple(unfit),
+            host=address.host_number(connection),
+            hosts=address.number_of_hosts,
+        )
 
 
 def _with_contents(report: DatabaseReport, connection: Connection) -> DatabaseReport:
@@ -149,7 +166,7 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
     [row] = connection.execute(sql["examine_server"]).fetchall()
     answered_at = dt.datetime.now(dt.UTC)
     now, process, is_standby, max_connections, in_use, size, longest, *rest = row
-    is_durable, is_synchronous, has_ledger, has_nodes = rest
+    is_durable, has_full_pages, is_synchronous, has_ledger, has_nodes = rest
     halfway = sent_at + (answered_at - sent_at) / 2
     applied = _applied(connection, sql) if has_ledger else []
     known = [step.version for step in migrations()]
@@ -159,7 +176,9 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
         "version": "{}.{}".format(*divmod(connection.info.server_version, 10_000)),
         "is_standby": is_standby,
         "is_durable": is_durable,
+        "has_full_pages": has_full_pages,
         "is_synchronous": is_synchronous,
+        "replication": _replication(connection, sql),
         # A pooler makes up the number by which a call is cancelled.
         "has_pooler": process != connection.info.backend_pid,
         "clock_ahead_seconds": (now - halfway).total_seconds(),  # type: ignore[operator]
@@ -174,6 +193,12 @@ def _report(connection: Connection, sql: Any) -> DatabaseReport:
         "tz_versions": tuple(sorted(zones)),
     }
     return DatabaseReport(**values)
+
+
+def _replication(connection: Connection, sql: Any) -> Replication:
+    [(commit, names, standbys, synchronous)] = connection.execute(sql["replication"]).fetchall()
+    values: Any = (commit, names, standbys, synchronous)
+    return Replication(*values)
 
 
 def _nodes(connection: Connection, sql: Any) -> tuple[Any, Sequence[str]]:

@@ -15,6 +15,7 @@ import psycopg.waiting
 import trio
 import trio_asyncio
 
+from taskflow.store.postgres.address import DatabaseAddress, address_of
 from taskflow.store.postgres.database import connection_options, one_line
 from taskflow.telemetry import Event, emit
 
@@ -32,7 +33,7 @@ class Report(Protocol):
 
 
 async def listen(
-    conninfo: str,
+    conninfo: str | DatabaseAddress,
     *,
     timeout_seconds: float,
     receivers: Mapping[str, Callable[[str], None]],
@@ -46,7 +47,7 @@ async def listen(
 
     Args:
         conninfo: The database.
-        timeout_seconds: Timeout for connecting.
+        timeout_seconds: Timeout for connecting to each host.
         receivers: By channel; they get the payload. Must not block.
         report: Called with whether it listens, when that changes.
         server_version: PostgreSQL's, as libpq has it; 0 if it is not known.
@@ -54,8 +55,9 @@ async def listen(
     # trio-asyncio replaces this function of asyncio's when it is imported; psycopg, if it was
     # imported earlier, still has the original.
     psycopg.waiting.get_running_loop = asyncio.get_running_loop  # type: ignore[attr-defined]
+    address = address_of(conninfo)
     options = connection_options(
-        conninfo, timeout_seconds=timeout_seconds, server_version=server_version
+        address.conninfo(), timeout_seconds=timeout_seconds, server_version=server_version
     )
     pause_seconds = _FIRST_PAUSE_SECONDS
     was_lost = False
@@ -72,7 +74,7 @@ async def listen(
     while True:
         try:
             async with trio_asyncio.open_loop():
-                await trio_asyncio.aio_as_trio(_receive)(conninfo, options, connected, receivers)
+                await trio_asyncio.aio_as_trio(_receive)(address, options, connected, receivers)
         except* (psycopg.Error, OSError) as group:
             if not was_lost:
                 emit(Event.LISTENER_LOST, reason=one_line(_first(group)))
@@ -83,13 +85,14 @@ async def listen(
 
 
 async def _receive(
-    conninfo: str,
+    address: DatabaseAddress,
     options: dict[str, Any],
     connected: Callable[[], None],
     receivers: Mapping[str, Callable[[str], None]],
 ) -> None:
     """Run in the asyncio loop: connect and listen until the connection breaks."""
-    async with await psycopg.AsyncConnection.connect(conninfo, **options) as connection:
+    async with await psycopg.AsyncConnection.connect(address.conninfo(), **options) as connection:
+        address.note(connection)
         await connection.execute("; ".join(f"LISTEN {channel}" for channel in receivers))
         connected()
         async for notification in connection.notifies():

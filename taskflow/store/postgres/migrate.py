@@ -13,6 +13,7 @@ import psycopg
 import trio
 
 from taskflow.model.errors import StoreUnavailable, StoreUnusable
+from taskflow.store.postgres.address import DatabaseAddress
 from taskflow.store.postgres.database import connect, mapped_errors
 from taskflow.store.postgres.pool import Pooler
 from taskflow.store.postgres.requirements import (
@@ -115,7 +116,7 @@ class Migrated(msgspec.Struct, frozen=True):
 
 
 async def migrate_database(
-    conninfo: str, *, timeout_seconds: float, pooler: Pooler = "none"
+    conninfo: str | DatabaseAddress, *, timeout_seconds: float, pooler: Pooler = "none"
 ) -> Migrated:
     """Apply the migrations that are missing.
 

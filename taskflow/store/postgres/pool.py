@@ -16,14 +16,15 @@ import trio
 from psycopg.pq import ConnStatus
 
 from taskflow.model.errors import TooManySearches
+from taskflow.store.postgres.address import DatabaseAddress
 from taskflow.store.postgres.session import OwnConnection, PooledConnection
 
 Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
 Pooler: TypeAlias = Literal["none", "transaction"]
 
 CONNECTION_CLASSES: Final = {"none": OwnConnection, "transaction": PooledConnection}
-# Timeout of a connection attempt, which takes milliseconds: after a hanging one, on a path that
-# froze, the next may succeed. The minimum of libpq.
+# Timeout of an attempt to connect to a host, which takes milliseconds: after a hanging one, on a
+# path that froze, the next may succeed. The minimum of libpq.
 CONNECT_SECONDS: Final = 2
 _WAIT_SECONDS: Final = 2.0
 
@@ -60,7 +61,7 @@ class Pool(psycopg_pool.ConnectionPool[OwnConnection]):
 
 
 def make_pool(
-    conninfo: str,
+    address: DatabaseAddress,
     options: dict[str, object],
     *,
     pooler: Pooler,
@@ -69,12 +70,12 @@ def make_pool(
 ) -> Pool:
     """Return a pool that is not open yet."""
     return Pool(
-        conninfo,
+        address.conninfo,  # called for each connection
         connection_class=CONNECTION_CLASSES[pooler],
         kwargs=options | {"connect_timeout": CONNECT_SECONDS},
         # Connections are set up by their first message and checked by Database: a round trip in one
         # of these would hang on a frozen path, where nothing watches it.
-        configure=None,
+        configure=address.note,
         check=None,
         reset=None,
         # All from the start: a burst need not wait for connections, and the pool never shrinks, so

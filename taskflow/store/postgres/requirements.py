@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 
 from taskflow.model.errors import StoreRejectsTasks, StoreUnusable
+from taskflow.store.postgres.replication import Replication
 from taskflow.store.postgres.rows import load_queries
 from taskflow.store.postgres.session import (
     BOUNDS,
@@ -51,6 +52,10 @@ _REFUSALS: Final = (
     (
         r'database "(.*?)" is not currently accepting',
         'run ALTER DATABASE "{0}" ALLOW_CONNECTIONS true',
+    ),
+    (
+        "session is read-only|server is in hot standby mode",
+        "promote a standby, or reset default_transaction_read_only: no host accepts writes",
     ),
     (r"too many clients|remaining connection slots", "raise max_connections of the server"),
     (
@@ -199,19 +204,42 @@ def unfit_tables(connection: psycopg.Connection[Any], place: Place) -> Iterator[
         )
 
 
-def refusal_of(connection: psycopg.Connection[Any]) -> Exception | None:
+class ServerState(NamedTuple):
+    """State of a server, as one statement reads it.
+
+    Attributes:
+        is_in_recovery: True if it is a standby.
+        is_read_only: True if transactions are read-only.
+        has_no_tables: True if TaskFlow's tables do not exist.
+        replication: How it replicates commits.
+    """
+
+    is_in_recovery: bool
+    is_read_only: bool
+    has_no_tables: bool
+    replication: Replication
+
+
+def server_state(connection: psycopg.Connection[Any]) -> ServerState:
+    """Read the state of the server."""
+    [(is_in_recovery, is_read_only, has_no_tables, *rest)] = connection.execute(
+        _SQL["server_state"]
+    )
+    return ServerState(is_in_recovery, is_read_only, has_no_tables, Replication(*rest))
+
+
+def refusal_of(connection: psycopg.Connection[Any], state: ServerState) -> Exception | None:
     """Return why a new task would be refused, as far as is visible without a write."""
-    [(is_in_recovery, is_read_only, has_no_tables)] = connection.execute(_SQL["refusal"])
-    if is_in_recovery:
+    if state.is_in_recovery:
         # As a write would raise: so the connection is replaced, maybe by one to the primary.
         return psycopg.errors.ReadOnlySqlTransaction(
             "the server is in recovery and accepts no writes"
         )
-    if is_read_only:
+    if state.is_read_only:
         return psycopg.errors.ReadOnlySqlTransaction(
             "default_transaction_read_only is on, and TaskFlow does not override it"
         )
-    if has_no_tables:
+    if state.has_no_tables:
         return StoreRejectsTasks("TaskFlow's tables are gone: restore them, and start it again")
     [(missing,)] = connection.execute(_SQL["missing_privileges"], {})
     if missing:

@@ -20,10 +20,12 @@ from taskflow.model.audit_entries import entry_of
 from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.masking import Masking
+from taskflow.model.monitoring import DatabaseState
 from taskflow.model.task import NewTask
 from taskflow.settings import Settings
 from taskflow.store.base.claims import CANCELLATIONS_CHANNEL, Cancellations, DirectClaims
 from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
+from taskflow.store.postgres.address import DatabaseAddress
 from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.claims import PostgresClaims
@@ -39,7 +41,7 @@ from taskflow.store.postgres.migrate import Migrated, migrate_database
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.promoter import OrderPromoter
 from taskflow.store.postgres.queues import PostgresQueues
-from taskflow.store.postgres.requirements import refusal_of
+from taskflow.store.postgres.requirements import refusal_of, server_state
 from taskflow.store.postgres.schedules import SCHEDULES_CHANNEL, PostgresSchedules
 from taskflow.store.postgres.signing_keys import SIGNING_KEYS_CHANNEL, PostgresSigningKeys
 from taskflow.store.postgres.statements import Statements, StoreContext
@@ -112,12 +114,14 @@ class PostgresStore(
     async def promote(self) -> int:
         return sum([await promoter.promote() for promoter in self._promoters])
 
-    async def check(self) -> None:
-        await self._statements.database.run(self._check)
+    async def check(self) -> DatabaseState:
+        state = await self._statements.database.run(self._check)
         self.is_refused = False
+        return state
 
-    def _check(self, connection: Connection) -> None:
-        refusal = refusal_of(connection)
+    def _check(self, connection: Connection) -> DatabaseState:
+        state = server_state(connection)
+        refusal = refusal_of(connection, state)
         if refusal is not None:
             raise refusal
         # The statement itself, with no tasks: it needs all that a submission needs, and writes
@@ -130,6 +134,12 @@ class PostgresStore(
                 self._statements.execute(connection, "try_commit")
         except psycopg.Error as error:
             raise StoreUnavailable(f"PostgreSQL: {one_line(error)}") from error
+        address = self._statements.database.address
+        return DatabaseState(
+            host=address.host_number(connection),
+            hosts=address.number_of_hosts,
+            replication=state.replication.mode,
+        )
 
     def statistics(self) -> StoreStatistics:
         pools = (
@@ -148,10 +158,12 @@ class PostgresStore(
             nursery.start_soon(self.large_additions.run)
             nursery.start_soon(self.keyed_additions.run)
 
-    async def listen(self, conninfo: str, timeout_seconds: float, server_version: int) -> None:
+    async def listen(
+        self, address: DatabaseAddress, timeout_seconds: float, server_version: int
+    ) -> None:
         """Process the notifications of other nodes until cancelled."""
         await listen(
-            conninfo,
+            address,
             timeout_seconds=timeout_seconds,
             server_version=server_version,
             receivers={
@@ -181,10 +193,11 @@ async def open_postgres(
         StoreUnusable: It can, but not with this address or this version of the code.
     """
     timeout_seconds, pooler = settings.database_timeout_seconds, settings.database_pooler
-    migrated = await migrate_database(conninfo, timeout_seconds=timeout_seconds, pooler=pooler)
+    address = DatabaseAddress(conninfo)
+    migrated = await migrate_database(address, timeout_seconds=timeout_seconds, pooler=pooler)
     open_pool = functools.partial(
         open_database,
-        conninfo,
+        address,
         timeout_seconds=timeout_seconds,
         pooler=pooler,
         schemas=migrated.schemas,
@@ -198,7 +211,7 @@ async def open_postgres(
         store = _make_store(database, heartbeats, migrated, settings, encryption)
         nursery.start_soon(store.run)
         if pooler == "none":  # LISTEN needs a server connection that stays the same
-            nursery.start_soon(store.listen, conninfo, timeout_seconds, migrated.server_version)
+            nursery.start_soon(store.listen, address, timeout_seconds, migrated.server_version)
         yield store
         nursery.cancel_scope.cancel()
 

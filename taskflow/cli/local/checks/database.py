@@ -13,11 +13,13 @@ from taskflow.cli.local.checks.public_url import missing_url_findings
 from taskflow.engine.configured_secrets import read_keyring
 from taskflow.model.display import duration, size
 from taskflow.model.errors import SettingsError, StoreError
+from taskflow.model.monitoring import ReplicationMode
 from taskflow.model.zones import zone_database
 from taskflow.service import MEMORY_URL, is_postgres_url
 from taskflow.settings import Settings
 from taskflow.store.embedded.shared_server import default_data_dir, find_server
 from taskflow.store.postgres.inspection import DatabaseReport, examine_database
+from taskflow.store.postgres.replication import Replication
 
 MIN_FREE_BYTES: Final = 2**30
 MAX_SKEW_SECONDS: Final = 2.0
@@ -82,6 +84,7 @@ def findings_of(report: DatabaseReport, settings: Settings) -> Iterator[Finding]
     """Return the findings of all checks of a PostgreSQL database."""
     yield _server(report)
     yield from _durability(report)
+    yield from _replication(report)
     yield from (failed(unfit.check, unfit.detail, unfit.advice) for unfit in report.unfit)
     yield _migrations(report)
     yield _clock(report)
@@ -125,6 +128,8 @@ def encryption_findings(report: DatabaseReport, settings: Settings) -> Iterator[
 
 def _server(report: DatabaseReport) -> Finding:
     detail = f"PostgreSQL {report.version} at {report.place}, {size(report.size_bytes)}"
+    if report.hosts > 1:
+        detail += f", host {report.host} of {report.hosts} in DATABASE_URL"
     if report.is_standby:
         return failed("database", f"{detail}: a standby", "set DATABASE_URL to the primary")
     if int(report.version.partition(".")[0]) < _MIN_MAJOR_VERSION:
@@ -137,12 +142,61 @@ def _durability(report: DatabaseReport) -> Iterator[Finding]:
         yield warning(
             "durability", "fsync is off: a crash of the machine loses tasks", "set fsync = on"
         )
+    if not report.has_full_pages:
+        yield warning(
+            "durability",
+            "full_page_writes is off: a crash of the machine may damage the data",
+            "set full_page_writes = on",
+        )
     if not report.is_synchronous:
         yield warning(
             "durability",
             "synchronous_commit is off: a crash of the server loses the latest tasks",
             "set synchronous_commit = on for this role and database",
         )
+
+
+def _replication(report: DatabaseReport) -> Iterator[Finding]:
+    """Report where the loss of a server loses acknowledged tasks; nothing if there is one server.
+
+    A commit that a standby confirms is on two machines.
+    """
+    found = report.replication
+    if found.mode is ReplicationMode.SYNCHRONOUS:
+        yield _synchronous_standbys(found)
+    elif found.synchronous_standby_names and report.is_synchronous:
+        yield warning(
+            "replication",
+            "synchronous_commit is local: a failover loses the tasks that were accepted last",
+            "set synchronous_commit = on for this role and database",
+        )
+    elif report.hosts > 1 or found.standbys:
+        standbys = "1 standby" if found.standbys == 1 else f"{found.standbys} standbys"
+        yield warning(
+            "replication",
+            f"asynchronous, {standbys} connected: a failover loses the tasks that were accepted "
+            "last",
+            "set synchronous_standby_names, or synchronous_mode of Patroni (docs/how-to/"
+            "high-availability.md); nothing to do if no standby is promoted, or if the service "
+            "that manages the database replicates its disk",
+        )
+
+
+def _synchronous_standbys(found: Replication) -> Finding:
+    settings = (
+        f"synchronous_standby_names is {found.synchronous_standby_names}, synchronous_commit is "
+        f"{found.synchronous_commit}"
+    )
+    if not found.standbys or found.synchronous_standbys == []:
+        return warning(
+            "replication",
+            f"no synchronous standby is connected, so no commit finishes: {settings}",
+            "start a standby; do not cancel the commits that wait",
+        )
+    if found.synchronous_standbys is None:
+        hint = "GRANT pg_monitor TO this role to see the standbys"
+        return ok("replication", f"synchronous, standbys unknown ({hint}): {settings}")
+    return ok("replication", f"synchronous to {', '.join(found.synchronous_standbys)}: {settings}")
 
 
 def _migrations(report: DatabaseReport) -> Finding:

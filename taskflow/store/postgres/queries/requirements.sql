@@ -11,6 +11,7 @@ SELECT clock_timestamp(), pg_backend_pid(), pg_is_in_recovery(),
         WHERE datname = current_database() AND pid <> pg_backend_pid()
           AND backend_type = 'client backend'),
        current_setting('fsync') = 'on',
+       current_setting('full_page_writes') = 'on',
        current_setting('synchronous_commit') <> 'off',
        coalesce(has_table_privilege(to_regclass('taskflow_migrations')::oid, 'SELECT'), false),
        coalesce(has_table_privilege(to_regclass('taskflow_nodes')::oid, 'SELECT'), false)
@@ -65,10 +66,29 @@ CROSS JOIN LATERAL (
 WHERE home.oid = to_regclass('taskflow_tasks') AND c.relkind IN ('r', 'S')
   AND c.relname LIKE 'taskflow\_%%' AND missing.privileges IS NOT NULL
 
--- name: refusal
--- Whether the server takes no writes, and whether the tables are gone.
+-- name: server_state
+-- Whether the server takes no writes, whether the tables are gone, and how commits are replicated.
+-- One statement, for /readyz. Base backups and logical replication are no standbys.
 SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
-       to_regclass('taskflow_tasks') IS NULL
+       to_regclass('taskflow_tasks') IS NULL,
+       current_setting('synchronous_commit'), current_setting('synchronous_standby_names'),
+       (SELECT count(*) FROM pg_stat_get_wal_senders() AS s
+        WHERE s.state IS DISTINCT FROM 'backup' AND NOT EXISTS (
+            SELECT FROM pg_get_replication_slots() AS slot
+            WHERE slot.active_pid = s.pid AND slot.slot_type = 'logical'))
+
+-- name: replication
+-- The same with the names of the synchronous standbys. A role that is not a member of pg_monitor
+-- sees the number of standbys, and no details.
+SELECT current_setting('synchronous_commit'), current_setting('synchronous_standby_names'),
+       count(*),
+       CASE WHEN bool_or(s.sync_state IS NULL) THEN NULL ELSE coalesce(
+           array_agg(s.application_name::text ORDER BY s.application_name)
+               FILTER (WHERE s.sync_state IN ('sync', 'quorum')), '{}') END
+FROM pg_stat_replication AS s
+WHERE s.state IS DISTINCT FROM 'backup' AND NOT EXISTS (
+    SELECT FROM pg_get_replication_slots() AS slot
+    WHERE slot.active_pid = s.pid AND slot.slot_type = 'logical')
 
 -- name: try_commit
 -- Write to the log only: the commit waits for synchronous standbys, as the commit of a task does.

@@ -1,0 +1,167 @@
+"""The address of the database: one host, or several, of which one accepts writes.
+
+libpq and psycopg try the hosts of an address in its order. If the first one is dead, each
+connection would wait for its ``connect_timeout``. So the host of the latest connection is tried
+first.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import PGconn
+
+from taskflow.telemetry import Event, emit
+
+_DEFAULT_PORT: Final = "5432"
+_ATTRIBUTES: Final = "target_session_attrs"
+_ANY: Final = "any"  # the default of libpq
+_READ_WRITE: Final = "read-write"
+# An error of an address with several hosts has a line for each attempt.
+_FAILURE: Final = re.compile(
+    r"^- host: (?P<host>.*?), port: (?P<port>.*?), hostaddr: .*?: (?P<reason>.*)$", re.MULTILINE
+)
+
+AnyConnection: TypeAlias = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
+
+
+class Host(NamedTuple):
+    """One host of an address; empty values are the defaults of libpq."""
+
+    name: str
+    port: str
+    hostaddr: str
+
+    def is_of(self, connection: AnyConnection) -> bool:
+        """Return whether a connection is to this host."""
+        info = connection.info
+        return (
+            info.host == (self.name or self.hostaddr)
+            and info.port == int(self.port or _DEFAULT_PORT)
+            and self.hostaddr in {"", info.hostaddr}
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name or self.hostaddr}:{self.port or _DEFAULT_PORT}"
+
+
+class DatabaseAddress:
+    """The address of every connection of a process to its database.
+
+    An address with several hosts has ``target_session_attrs=read-write``, unless it, the
+    environment or a service file says otherwise: a connection to a standby is of no use. All pools
+    share one object, which may be used by several threads.
+
+    Args:
+        conninfo: A URL or a connection string. An invalid one is an error of the connection.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo: Final = conninfo
+        parameters = _effective_parameters(conninfo)
+        self._hosts: Final = _hosts_of(parameters)
+        self._defaults: Final = _defaults_of(conninfo, parameters)
+        # With ``load_balance_hosts=random`` psycopg shuffles the hosts: that order was asked for.
+        self._is_random: Final = parameters.get("load_balance_hosts") == "random"
+        self._current: int | None = None
+
+    @property
+    def number_of_hosts(self) -> int:
+        """The number of hosts, at least 1."""
+        return len(self._hosts) or 1
+
+    def conninfo(self) -> str:
+        """Return the address for the next connection: the host of the latest one comes first."""
+        if not self._hosts:
+            return self._conninfo
+        hosts = list(self._hosts)
+        if self._current is not None:
+            hosts.insert(0, hosts.pop(self._current))
+        lists = {
+            "host": [host.name for host in hosts],
+            "port": [host.port for host in hosts],
+            "hostaddr": [host.hostaddr for host in hosts],
+        }
+        joined = {name: ",".join(values) for name, values in lists.items() if any(values)}
+        return make_conninfo(self._conninfo, **self._defaults, **joined)
+
+    def note(self, connection: AnyConnection) -> None:
+        """Remember the host of a new connection."""
+        index = self._index_of(connection)
+        before, self._current = self._current, self._current if index is None else index
+        if before not in {None, self._current} and not self._is_random:
+            assert self._current is not None
+            emit(Event.DATABASE_HOST_CHANGED, host=str(self._hosts[self._current]))
+
+    def is_current(self, connection: AnyConnection) -> bool:
+        """Return whether a connection is to the host of the latest one.
+
+        After a failover others are to a server that is dead, or about to be: a call on such a
+        connection would fail, or hang until its timeout.
+        """
+        if self._current is None or self._is_random:
+            return True
+        return self._index_of(connection) in {None, self._current}
+
+    def host_number(self, connection: AnyConnection) -> int:
+        """Return which host a connection is to, from 1 in the order of the address."""
+        return (self._index_of(connection) or 0) + 1
+
+    def _index_of(self, connection: AnyConnection) -> int | None:
+        for index, host in enumerate(self._hosts):
+            if host.is_of(connection):
+                return index
+        return None
+
+
+def address_of(conninfo: str | DatabaseAddress) -> DatabaseAddress:
+    """Return an address that may be shared, or a new one for a URL or a connection string."""
+    return conninfo if isinstance(conninfo, DatabaseAddress) else DatabaseAddress(conninfo)
+
+
+def failures_of(error: psycopg.Error) -> str:
+    """Return the error of each host, in one line; empty if there was only one attempt."""
+    return "; ".join(
+        f"{found['host']}:{found['port']}".replace("'", "") + f": {found['reason']}"
+        for found in _FAILURE.finditer(str(error))
+    )
+
+
+def _effective_parameters(conninfo: str) -> dict[str, str]:
+    """Return all parameters: the address's, those of a service file, ``PG*`` variables, defaults.
+
+    Only libpq itself knows them all, once it has begun to connect. An invalid ``sslmode`` ends
+    that before it opens a socket. Empty if the address is invalid.
+    """
+    try:
+        connection = PGconn.connect_start(make_conninfo(conninfo, sslmode="?").encode())
+    except psycopg.Error:
+        return {}
+    try:
+        return {one.keyword.decode(): one.val.decode() for one in connection.info if one.val}
+    finally:
+        connection.finish()
+
+
+def _hosts_of(parameters: dict[str, str]) -> tuple[Host, ...]:
+    """Return the hosts, if there are several; libpq reports lists that do not match."""
+    lists = [parameters.get(name, "").split(",") for name in ("host", "port", "hostaddr")]
+    count = max(len(lists[0]), len(lists[2]))
+    if count == 1 or any(len(values) not in {1, count} for values in lists):
+        return ()
+    return tuple(
+        map(Host, *(values if len(values) == count else values * count for values in lists))
+    )
+
+
+def _defaults_of(conninfo: str, parameters: dict[str, str]) -> dict[str, str]:
+    """Return parameters that several hosts need and nobody has set.
+
+    Outside the address, ``any`` cannot be told from the default.
+    """
+    if parameters.get(_ATTRIBUTES) != _ANY or _ATTRIBUTES in conninfo_to_dict(conninfo):
+        return {}
+    return {_ATTRIBUTES: _READ_WRITE}
