@@ -62,6 +62,42 @@ def test_a_healthy_service(server):
         assert answer.header("content-type") == "text/plain; charset=utf-8"
 
 
+class TestReadiness:
+    """/readyz as JSON, for clients that ask for it by name."""
+
+    @pytest.mark.parametrize(
+        ("accept", "is_json"),
+        [
+            ("application/json", True),
+            ("application/json, text/plain;q=0.5", True),
+            ("application/json, */*", True),
+            ("*/*", False),
+            ("text/plain", False),
+            ("text/plain, application/json;q=0.5", False),
+            ("application/json;q=0", False),
+            ("text/html", False),
+            ("", False),
+        ],
+    )
+    def test_what_is_accepted_decides(self, memory_server, accept, is_json):
+        answer = memory_server.ask("GET", "/readyz", None, {"accept": accept})
+        assert answer.status == 200
+        if is_json:
+            assert answer.json == {"status": "ok", "database": None}
+            assert answer.header("content-type") == "application/json"
+        else:
+            assert answer.body == b"ok\n"
+
+    def test_it_describes_the_database(self, database_uri):
+        """Without names of servers: anybody may call it."""
+        with LiveServer(database_url=database_uri) as server:
+            answer = server.ask("GET", "/readyz", None, {"accept": "application/json"})
+        assert answer.json == {
+            "status": "ok",
+            "database": {"host": 1, "hosts": 1, "replication": "none"},
+        }
+
+
 def test_the_promise_is_kept():
     """The bound of each call, by which the clients below are answered, is less."""
     assert ANSWER_SECONDS < PROMISED_SECONDS

@@ -14,11 +14,13 @@ from taskflow.model.keyring import new_encryption_key
 from taskflow.settings import Settings
 from taskflow.store.embedded.shared_server import find_server
 from taskflow.store.postgres.inspection import DatabaseReport, examine_database
+from taskflow.store.postgres.replication import Replication
 from taskflow.version import __version__
 from tests.api.live import LiveServer
 from tests.cli.command import CommandLine
 from tests.cli.conftest import KEY
 from tests.folders import open_folder
+from tests.replicas import make_synchronous, primary_in, standby_of, url_of_hosts
 from tests.service.database import url_of
 from tests.service.processes import running
 from tests.service.targets import ANSWER, SocketServer
@@ -226,6 +228,15 @@ class TestDatabase:
             ({"is_standby": True}, "database", "failed"),
             ({"version": "13.9"}, "database", "failed"),
             ({"is_durable": False}, "durability", "warning"),
+            ({"has_full_pages": False}, "durability", "warning"),
+            ({"is_synchronous": False}, "durability", "warning"),
+            ({"hosts": 2}, "replication", "warning"),
+            ({"replication": Replication(standbys=1)}, "replication", "warning"),
+            ({"replication": Replication("on", "a", 1, ["a"])}, "replication", "ok"),
+            ({"replication": Replication("remote_write", "a", 1, None)}, "replication", "ok"),
+            ({"replication": Replication("local", "a", 1, ["a"])}, "replication", "warning"),
+            ({"replication": Replication("on", "a", 0, [])}, "replication", "warning"),
+            ({"replication": Replication("on", "a", 1, [])}, "replication", "warning"),
             ({"clock_ahead_seconds": -90.0}, "clock", "warning"),
             ({"connections_in_use": 99}, "connections", "warning"),
             ({"has_pooler": True}, "pooler", "failed"),
@@ -259,6 +270,47 @@ class TestDatabase:
         changed_report = msgspec.structs.replace(report, **changed)
         reported = {one.check: one.state for one in findings_of(changed_report, Settings())}
         assert reported[check] == state
+
+
+class TestReplication:
+    """Where the loss of a server loses tasks that were accepted."""
+
+    def test_from_asynchronous_to_synchronous(self, tmp_path):
+        """A role that may not see the standbys learns how it may; names and settings are shown."""
+        with open_folder() as folder, primary_in(folder) as primary, standby_of(primary) as standby:
+            url = url_of_hosts("postgres", standby.port, primary.port)
+            _, found = doctor(tmp_path, DATABASE_URL=url)
+            assert states(found["database"]) == ["ok"]
+            assert found["database"][0]["detail"].endswith(", host 2 of 2 in DATABASE_URL")
+            [finding] = found["replication"]
+            assert finding["state"] == "warning"
+            assert finding["detail"].startswith("asynchronous, 1 standby connected")
+            assert states(found["durability"]) == ["warning"]  # fsync is off in tests
+            make_synchronous(primary, "ANY 1 (second, third)")
+            _, found = doctor(tmp_path, DATABASE_URL=url)
+            [finding] = found["replication"]
+            assert (finding["state"], finding["detail"]) == (
+                "ok",
+                "synchronous to second: synchronous_standby_names is ANY 1 (second, third), "
+                "synchronous_commit is on",
+            )
+            with psycopg.connect(primary.conninfo, autocommit=True) as connection:
+                connection.execute("CREATE ROLE other LOGIN")
+            _, found = doctor(tmp_path, DATABASE_URL=url.replace("taskflow@", "other@"))
+            [finding] = found["replication"]
+            assert finding["state"] == "ok"
+            assert "standbys unknown (GRANT pg_monitor TO this role" in finding["detail"]
+            local = f"{url}?options=-csynchronous_commit%3Dlocal"
+            _, found = doctor(tmp_path, DATABASE_URL=local)
+            assert states(found["replication"]) == ["warning"]
+            assert "synchronous_commit is local" in found["replication"][0]["detail"]
+
+    def test_no_host_accepts_writes(self, tmp_path):
+        with open_folder() as folder, primary_in(folder) as primary, standby_of(primary) as standby:
+            url = url_of_hosts("postgres", standby.port, standby.port)
+            code, found = doctor(tmp_path, DATABASE_URL=url)
+            assert (code, states(found["database"])) == (1, ["failed"])
+            assert "promote a standby" in found["database"][0]["detail"]
 
 
 def test_the_time_zone_database(tmp_path):
