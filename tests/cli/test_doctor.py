@@ -289,10 +289,10 @@ class TestReplication:
             make_synchronous(primary, "ANY 1 (second, third)")
             _, found = doctor(tmp_path, DATABASE_URL=url)
             [finding] = found["replication"]
-            assert (finding["state"], finding["detail"]) == (
-                "ok",
+            assert finding["state"] == "ok"
+            assert finding["detail"] == (
                 "synchronous to second: synchronous_standby_names is ANY 1 (second, third), "
-                "synchronous_commit is on",
+                "synchronous_commit is on"
             )
             with psycopg.connect(primary.conninfo, autocommit=True) as connection:
                 connection.execute("CREATE ROLE other LOGIN")

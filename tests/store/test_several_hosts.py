@@ -217,27 +217,31 @@ async def test_connections_to_a_frozen_host_are_not_used_once_another_is(databas
     """Each of them would hang until its timeout: one call does, and the next ones work."""
     parts = conninfo_to_dict(database_url)
     real = Path(str(parts["host"]), f".s.PGSQL.{parts['port']}")
-    with open_folder() as folder, open_folder() as other:
-        with Way(folder, real) as way, Way(other, real):
-            url = make_conninfo(database_url, host=f"{folder},{other}")
-            async with open_database(url, connections=3, timeout_seconds=0.5) as database:
+    with (
+        open_folder() as folder,
+        open_folder() as other,
+        Way(folder, real) as way,
+        Way(other, real),
+    ):
+        url = make_conninfo(database_url, host=f"{folder},{other}")
+        async with open_database(url, connections=3, timeout_seconds=0.5) as database:
 
-                def work(connection):
-                    ask(connection)
-                    return database.address.host_number(connection)
+            def work(connection):
+                ask(connection)
+                return database.address.host_number(connection)
 
-                hosts = [await database.run(work) for _ in range(6)]
-                assert hosts == [1] * 6
-                way.freeze()
-                failed = 0
-                while True:
-                    with contextlib.suppress(StoreUnavailable):
-                        if await database.run(work) == 2:
-                            break
-                    failed += 1
-                assert failed > 0
-                hosts = [await database.run(work) for _ in range(6)]
-                assert hosts == [2] * 6
+            hosts = [await database.run(work) for _ in range(6)]
+            assert hosts == [1] * 6
+            way.freeze()
+            failed = 0
+            while True:
+                with contextlib.suppress(StoreUnavailable):
+                    if await database.run(work) == 2:
+                        break
+                failed += 1
+            assert failed > 0
+            hosts = [await database.run(work) for _ in range(6)]
+            assert hosts == [2] * 6
 
 
 @pytest.fixture(scope="module")
