@@ -36,8 +36,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[
         str,
         Meta(
-            description="Task store: postgresql://... is your server, memory:// is lost at exit, "
-            "empty is a PostgreSQL server that TaskFlow runs itself"
+            description="Task store: postgresql://... is your server (of several hosts, the one that "
+            "accepts writes), memory:// is lost at exit, empty is a PostgreSQL server that "
+            "TaskFlow runs itself"
         ),
     ] = ""
     data_dir: Annotated[
@@ -344,7 +345,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 4
     database_timeout_seconds: Annotated[
-        Seconds, Meta(description="Timeout for connecting to PostgreSQL and for each statement")
+        Seconds,
+        Meta(description="Timeout for connecting to a host of PostgreSQL and for each statement"),
     ] = 5.0
     database_pooler: Annotated[
         Literal["none", "transaction"],

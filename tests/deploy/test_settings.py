@@ -11,7 +11,7 @@ from tests.service.processes import REPOSITORY
 
 FILES = [
     *(REPOSITORY / name for name in ("Dockerfile", "compose.yaml", "docs/deploy.md")),
-    *sorted((REPOSITORY / "docs" / "deploy").iterdir()),
+    *sorted(file for file in (REPOSITORY / "docs" / "deploy").rglob("*") if file.is_file()),
 ]
 
 
