@@ -36,8 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[
         str,
         Meta(
-            description="Task store: postgresql://... is your server (of several hosts, the one that "
-            "accepts writes), memory:// is lost at exit, empty is a PostgreSQL server that "
+            description="Task store: postgresql://... is your server (of several hosts, the one "
+            "that accepts writes), memory:// is lost at exit, empty is a PostgreSQL server that "
             "TaskFlow runs itself"
         ),
     ] = ""
