@@ -78,7 +78,7 @@ class DatabaseAddress:
         if not self._hosts:
             return self._conninfo
         hosts = list(self._hosts)
-        if self._current is not None:
+        if self._current is not None and not self._is_random:
             hosts.insert(0, hosts.pop(self._current))
         lists = {
             "host": [host.name for host in hosts],
