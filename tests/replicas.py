@@ -33,11 +33,13 @@ class Server:
     Args:
         folder: The folder of several servers, which all may enter.
         name: Its name, also as a standby.
+        user: Its superuser.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, user: str = USER) -> None:
         self.folder = folder / name
         self.name = name
+        self.user = user
         self.data = self.folder / "pgdata"
         self._account = account_for(self.data)
         make_folder(self.folder)
@@ -53,11 +55,11 @@ class Server:
 
     def conninfo_of(self, database: str) -> str:
         """The conninfo of one of its databases."""
-        return f"host=127.0.0.1 port={self.port} user={USER} dbname={database}"
+        return f"host=127.0.0.1 port={self.port} user={self.user} dbname={database}"
 
     def init(self) -> None:
         """Create the data."""
-        self.run("initdb", "-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C", "--no-sync")
+        self.run("initdb", "-A", "trust", "-U", self.user, "-E", "UTF8", "--locale=C", "--no-sync")
 
     def start(self, **settings: str) -> None:
         """Start the server with some settings, and wait until it answers."""
@@ -152,9 +154,11 @@ class Silent(SocketServer):
 
 
 @contextlib.contextmanager
-def primary_in(folder: Path, name: str = "first", **settings: str) -> Iterator[Server]:
+def primary_in(
+    folder: Path, name: str = "first", user: str = USER, **settings: str
+) -> Iterator[Server]:
     """A new server; it is gone at the end, whatever its state is then."""
-    server = Server(folder, name)
+    server = Server(folder, name, user)
     server.init()
     server.start(**settings)
     with server_gone_afterwards(server):

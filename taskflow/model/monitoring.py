@@ -27,16 +27,14 @@ _MINUTE: Final = dt.timedelta(minutes=1)
 
 
 class ReplicationMode(enum.StrEnum):
-    """How PostgreSQL replicates the commits of TaskFlow.
-
-    ``synchronous`` acknowledges a task once a standby has it. ``asynchronous`` does not wait for
-    the standbys, so a failover may lose the latest tasks. ``none`` is a server without standbys, as
-    far as PostgreSQL knows; managed services may replicate its disk.
-    """
+    """How PostgreSQL replicates the commits of TaskFlow."""
 
     SYNCHRONOUS = "synchronous"
+    """A task is acknowledged once a standby has it."""
     ASYNCHRONOUS = "asynchronous"
+    """No commit waits for the standbys: a failover may lose the latest tasks."""
     NONE = "none"
+    """No standby is connected, as far as PostgreSQL knows; a provider may replicate its disk."""
 
 
 class DatabaseState(msgspec.Struct, frozen=True, kw_only=True):

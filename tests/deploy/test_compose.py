@@ -138,7 +138,7 @@ class TestPatroni:
         (folder / "credentials" / "password").write_text('it\'s "s3cret"\n')
         script = (HA / "create-database.sh").read_text("utf-8")
         script = script.replace("/run/credentials", str(folder / "credentials"))
-        with primary_in(folder) as server:
+        with primary_in(folder, user="postgres") as server:
             programs = locate_binaries().program("psql").parent
             path = f"{programs}:/usr/bin:/bin"
             command = ["sh", "-c", script, "create-database.sh", server.conninfo]
