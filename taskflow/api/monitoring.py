@@ -10,7 +10,7 @@ from quart import Response, request
 from taskflow.api.access.roles import AccessPolicy
 from taskflow.api.document.examples import HOST, MINUTE, NODE, STATISTICS
 from taskflow.api.problems import store_timeout
-from taskflow.api.reading.request_headers import JSON, wants_json
+from taskflow.api.reading.request_headers import wants_json
 from taskflow.api.responses import as_json
 from taskflow.api.route import Content, Route, RouteResponse
 from taskflow.api.services import Services
@@ -44,9 +44,9 @@ class Readiness(msgspec.Struct, frozen=True):
     database: DatabaseState | None
 
 
-_READY: Final = msgspec.json.encode(
-    Readiness("ok", DatabaseState(host=2, hosts=3, replication=ReplicationMode.SYNCHRONOUS))
-).decode()
+_READY: Final = Readiness(
+    "ok", DatabaseState(host=2, hosts=3, replication=ReplicationMode.SYNCHRONOUS)
+)
 
 
 @Route(
@@ -155,11 +155,10 @@ async def is_alive(_: Services) -> Response:
     "health",
     (
         RouteResponse(
-            "It is ready. With `Accept: application/json`, the response describes the database.",
-            Literal["ok\n"],
-            _OK,
-            media_type="text/plain",
-            also=(Content(JSON, (Readiness,), _READY),),
+            "It is ready: `ok`. With `Accept: application/json`, the state of the database.",
+            Readiness,
+            _READY,
+            also=(Content("text/plain", (Literal["ok\n"],), _OK),),
         ),
     ),
     access=AccessPolicy.OPEN,
