@@ -51,6 +51,7 @@ SLOW_PLACES = (
     *("tests/service/", "tests/cli/", "tests/upgrade/", "tests/browser/", "tests/deploy/"),
     *("tests/fuzz/", "tests/chaos/", "tests/test_pages.py", "tests/test_installation.py"),
     *("tests/store/test_embedded.py", "tests/store/test_database.py", "tests/test_costs.py"),
+    "tests/store/test_several_hosts.py",
     # Bounds on what the worst requests and targets cost.
     *("tests/api/test_event_loop.py", "tests/api/test_event_loop_crowds.py"),
     "tests/fetch/test_hostile.py",

@@ -219,6 +219,18 @@ async def test_a_dead_first_host_costs_its_timeout_once(database_url, silent):
     assert silent.accepted == 1
 
 
+def test_each_host_of_a_service_file_has_the_timeout(database_url, silent, monkeypatch, tmp_path):
+    """Left to libpq, all hosts together would have it, and the second one would not be tried."""
+    parts = conninfo_to_dict(database_url)
+    file = tmp_path / "services"
+    hosts, ports = f"127.0.0.1,{parts['host']}", f"{silent.port},{parts['port']}"
+    file.write_text(f"[two]\nhost={hosts}\nport={ports}\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    url = f"postgresql:///{parts['dbname']}?service=two&user={parts['user']}"
+    connect(url, timeout_seconds=2.0).close()
+    assert silent.accepted == 1
+
+
 async def test_connections_to_a_frozen_host_are_not_used_once_another_is(database_url):
     """Each of them would hang until its timeout: some calls do, until one connection is made."""
     parts = conninfo_to_dict(database_url)
@@ -294,6 +306,12 @@ class TestFailover:
                     await store.check()
                 for task_id in [*before, after]:
                     assert await store.get(task_id) is not None
+                # The frozen server sends nothing, not even an end; its listener leaves it.
+                query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'"
+                with psycopg.connect(standby.conninfo, autocommit=True) as connection:
+                    with trio.fail_after(90):
+                        while not (ask(connection, query) and store.statistics().is_listening):
+                            await trio.sleep(0.1)
 
     async def added(self, store):
         """Add a task, as soon as that works."""

@@ -23,6 +23,8 @@ WORK_CHANNEL: Final = "taskflow_work"
 EVENTS_CHANNEL: Final = "taskflow_events"
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _MAX_PAUSE_SECONDS: Final = 2.0
+# Interval at which an idle connection is compared to the host in use, if there are several.
+_CHECK_HOST_SECONDS: Final = 5.0
 
 
 class Report(Protocol):
@@ -90,13 +92,18 @@ async def _receive(
     connected: Callable[[], None],
     receivers: Mapping[str, Callable[[str], None]],
 ) -> None:
-    """Run in the asyncio loop: connect and listen until the connection breaks."""
+    """Run in the asyncio loop: connect and listen until the connection breaks.
+
+    Also ends once other connections are to another host: a server that hangs sends nothing.
+    """
+    seconds = _CHECK_HOST_SECONDS if address.number_of_hosts > 1 else None
     async with await psycopg.AsyncConnection.connect(address.conninfo(), **options) as connection:
         address.note(connection)
         await connection.execute("; ".join(f"LISTEN {channel}" for channel in receivers))
         connected()
-        async for notification in connection.notifies():
-            receivers[notification.channel](notification.payload)
+        while address.is_current(connection):
+            async for notification in connection.notifies(timeout=seconds):
+                receivers[notification.channel](notification.payload)
 
 
 def _first(group: ExceptionGroup[psycopg.Error | OSError]) -> Exception:
