@@ -2,6 +2,7 @@
 
 ======================  ==============================================================
 ``GET /``               answered at once
+``GET /accepted``       answered with a 202 at once
 ``GET /100``            answered after 100 ms
 ``GET /at/7``           answered at once; when its first byte came is kept under 7
 ``GET /large/3000``     1 MiB, the last byte of which comes after 3,000 ms
@@ -24,6 +25,7 @@ import time
 ANSWER = (
     b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"ok": true}'
 )
+ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 LARGE_BYTES = 2**20
 LARGE_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n"
@@ -88,7 +90,9 @@ class Target:
             self._report(client, self._count)
             return
         self._count += 1
-        if kind == "at":
+        if path == "accepted":
+            self._send(client, ACCEPTED)
+        elif kind == "at":
             self._arrivals[int(argument)] = came_at
             self._send(client)
         elif kind == "large":
@@ -112,9 +116,9 @@ class Target:
             if client is not None:
                 self._send(client)
 
-    def _send(self, client: socket.socket) -> None:
+    def _send(self, client: socket.socket, answer: bytes = ANSWER) -> None:
         try:
-            client.sendall(ANSWER)
+            client.sendall(answer)
         except OSError:
             self._drop(client).close()
 

@@ -11,6 +11,7 @@ from quart_trio import QuartTrio
 from taskflow.api import (
     audit,
     bulk_actions,
+    completions,
     credentials,
     endpoint_actions,
     endpoints,
@@ -62,6 +63,7 @@ ROUTES: Final = (
     *events.ROUTES,
     *task_actions.ROUTES,
     *results.ROUTES,
+    *completions.ROUTES,
     *queues.ROUTES,
     *monitoring.ROUTES,
     *metrics.ROUTES,

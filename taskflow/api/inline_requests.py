@@ -14,7 +14,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 
 from taskflow.api.access.roles import CALLER, Caller, is_page
 from taskflow.api.reading.request_headers import LINE_TYPES
-from taskflow.model.errors import BodyTooSlow, RequestError
+from taskflow.model.errors import BadRequest, BodyTooLarge, BodyTooSlow, RequestError
 from taskflow.model.untrusted_text import BYTE_ORDER_MARK
 
 MAX_ARRAY_BYTES: Final = "MAX_ARRAY_BYTES"
@@ -23,6 +23,7 @@ MAX_ARRAY_BYTES: Final = "MAX_ARRAY_BYTES"
 STREAM_PATH: Final = "/tasks"
 # A group may have an array of tasks.
 GROUPS_PATH: Final = "/groups"
+COMPLETIONS_PATH: Final = "/completions/"
 _READS: Final = frozenset({"GET", "HEAD"})
 
 # For callers without a key: enough for the form of the sign-in.
@@ -39,7 +40,7 @@ class _Body(enum.Enum):
 
 
 class Incoming:
-    """The body of a streamed request. A part is received only when it is requested.
+    """A body that the handler reads. A part is received only when it is requested.
 
     Args:
         receive: The ``receive`` of ASGI.
@@ -70,6 +71,26 @@ class Incoming:
         self.is_complete = not message.get("more_body", False)
         return bytes(message["body"])
 
+    async def read(self, max_bytes: int) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            BodyTooLarge: It is longer than ``max_bytes``.
+            BodyTooSlow: It did not arrive in time.
+            BadRequest: It is not complete.
+        """
+        body = bytearray()
+        with trio.move_on_after(self._seconds) as reading:
+            while (part := await self.next_part()) is not None:
+                body += part
+                if len(body) > max_bytes:
+                    raise BodyTooLarge(f"the request body exceeds the limit of {max_bytes} bytes")
+        if reading.cancelled_caught or self.error is not None:
+            raise BodyTooSlow
+        if not self.is_complete:  # the client is gone
+            raise BadRequest("the request body is not complete")
+        return bytes(body)
+
 
 class InlineConnection(TrioASGIHTTPConnection):
     """Quart-Trio's connection, without Trio tasks of its own for most requests.
@@ -78,14 +99,15 @@ class InlineConnection(TrioASGIHTTPConnection):
     another one runs the handler. A submission is stored whether or not the client still waits, and
     a read without parameters is short. So the body is read first, and then the handler runs here,
     which saves a sixth of the cost of a ``POST``. A stream of tasks is read while the response is
-    sent. A request that waits for its task gets the two tasks, and so does a response that is a
-    stream, so that a disconnect ends them.
+    sent, and a report of a target when its URL is known to be valid. A request that waits for its
+    task gets the two tasks, and so does a response that is a stream, so that a disconnect ends
+    them.
     """
 
     async def __call__(self, receive: Any, send: Any) -> None:
         """Serve one request."""
         request = self._create_request_from_scope(send)
-        if _is_stream_of_tasks(request):
+        if _is_read_by_handler(request):
             stream: Any = Incoming(receive, self.app.config["BODY_TIMEOUT"])
             request.body = stream
             await self._send_response(send, await self.app.handle_request(request))
@@ -172,9 +194,13 @@ def _may_wait(request: Request) -> bool:
     return "Prefer" in request.headers or bool(request.query_string)
 
 
-def _is_stream_of_tasks(request: Request) -> bool:
-    is_at_path = request.method == "POST" and request.path == STREAM_PATH
-    return is_at_path and request.mimetype in LINE_TYPES
+def _is_read_by_handler(request: Request) -> bool:
+    """Return whether this is a stream of tasks, or a report of a target."""
+    if request.method != "POST":
+        return False
+    if request.path == STREAM_PATH:
+        return request.mimetype in LINE_TYPES
+    return request.path.startswith(COMPLETIONS_PATH)
 
 
 def _has_body(request: Request) -> bool:

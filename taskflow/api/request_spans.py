@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any, Final
 
 from quart import Quart, request
 
 from taskflow.api.access.request_head import Message, Receive, Send
+from taskflow.api.inline_requests import COMPLETIONS_PATH
 from taskflow.api.middleware import ROUTE
 from taskflow.api.reading.request_headers import trace_of
+from taskflow.model.masking import MASK
 from taskflow.tracing import AddTrace, RequestTrace, Tracing
 
 TRACE: Final = "taskflow.trace"
 """The key of the trace in the scope of a request."""
+_COMPLETION_TOKEN: Final = re.compile(f"({COMPLETIONS_PATH}[^/]*/)[^/]+")
 
 
 def trace_requests(app: Quart, untraced: Collection[bytes], tracing: Tracing) -> None:
@@ -58,7 +62,7 @@ class _TracedApp:
             await self._app(scope, receive, send)
             return
         trace = self._tracing.request(
-            scope["method"], scope["path"], scope["scheme"], _trace_headers_of(scope)
+            scope["method"], _shown(scope["path"]), scope["scheme"], _trace_headers_of(scope)
         )
 
         async def note_status(message: Message) -> None:
@@ -73,6 +77,11 @@ class _TracedApp:
             raise
         finally:
             trace.end()
+
+
+def _shown(path: str) -> str:
+    """Return a path without the token of a completion URL."""
+    return _COMPLETION_TOKEN.sub(rf"\1{MASK}", path) if COMPLETIONS_PATH in path else path
 
 
 def _trace_headers_of(scope: Message) -> dict[str, str]:

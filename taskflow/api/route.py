@@ -26,7 +26,9 @@ from taskflow.schema.query import NO_QUERY
 
 Handler: TypeAlias = Callable[..., Awaitable[Response]]
 
+ANY_TYPE: Final = "*/*"
 MERGE_PATCH: Final = "application/merge-patch+json"
+_WITHOUT_KEY: Final = {AccessPolicy.OPEN, AccessPolicy.NO_KEY, AccessPolicy.URL_TOKEN}
 _UNDERSCORE: Final = re.compile(r"_(\w)")
 
 
@@ -130,6 +132,7 @@ class Route(msgspec.Struct, frozen=True):
         body: The type of the request body; ``None`` if the route reads none.
         body_type: The media type of the request body.
         body_examples: Valid bodies by a short name.
+        needs_body: Whether a request without its body is invalid.
         also_accepts: Request bodies of other media types.
         access: Who may call it.
         has_whole_view: Whether it is about the service as a whole, with all queues: keys that are
@@ -151,6 +154,7 @@ class Route(msgspec.Struct, frozen=True):
     body: Any = None
     body_type: str = JSON
     body_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
+    needs_body: bool = True
     also_accepts: tuple[Content, ...] = ()
     access: AccessPolicy = AccessPolicy.KEY
     has_whole_view: bool = False
@@ -173,13 +177,13 @@ class Route(msgspec.Struct, frozen=True):
     @property
     def role(self) -> Role | None:
         """The role that a key needs; ``None`` if the route needs no key."""
-        is_open = self.access in {AccessPolicy.OPEN, AccessPolicy.NO_KEY}
-        return None if is_open else role_for(self.method, self.access)
+        return None if self.access in _WITHOUT_KEY else role_for(self.method, self.access)
 
     @property
     def is_rate_limited(self) -> bool:
         """Whether a rate limit can apply."""
-        return self.method in {"GET", "POST"} and self.role is not None
+        has_key_or_token = self.role is not None or self.access is AccessPolicy.URL_TOKEN
+        return self.method in {"GET", "POST"} and has_key_or_token
 
     @property
     def rule(self) -> str:

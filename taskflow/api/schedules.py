@@ -231,6 +231,7 @@ async def _reading(name: str, services: Services) -> Reading:
         name,
         settings.max_attempts,
         settings.has_webhook_secrets,
+        bool(settings.public_url),
         services.masking,
         await services.submissions.credentials.read(),
     )

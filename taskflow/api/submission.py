@@ -108,6 +108,7 @@ class Submissions:
         self._metrics: Final = metrics
         self._max_attempts: Final = settings.max_attempts
         self._can_sign: Final = settings.has_webhook_secrets
+        self._has_public_url: Final = bool(settings.public_url)
         self._max_task_bytes: Final = settings.max_body_bytes
         self.backlog: Final = Backlog(store, settings.max_pending)
         self.credentials = CredentialNames(store.credentials)
@@ -143,7 +144,11 @@ class Submissions:
 
     def _new_task(self, body: bytes, trace: Mapping[str, str]) -> NewTask:
         return new_task_of(
-            body, max_attempts=self._max_attempts, can_sign=self._can_sign, trace=trace
+            body,
+            max_attempts=self._max_attempts,
+            can_sign=self._can_sign,
+            has_public_url=self._has_public_url,
+            trace=trace,
         )
 
     def _check_queue(self, task: NewTask) -> None:

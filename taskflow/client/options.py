@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from taskflow.client.arguments import checked_arguments, json_of, shown, text, texts_of
 from taskflow.client.errors import InvalidArgument
+from taskflow.model.completion import Completion
 from taskflow.model.filter import tag_text
 from taskflow.model.options import Backoff
 from taskflow.model.suggestions import Vocabulary
@@ -43,6 +44,7 @@ class Options(TypedDict, total=False):
     unique: Unique | Mapping[str, Any] | None
     debounce: Debounce | Mapping[str, Any] | None
     tags: Mapping[str, TagValue] | None
+    completion: Completion | Mapping[str, Any] | None
     callback_url: str | None
     retention_seconds: float | None
     order_key: str | None

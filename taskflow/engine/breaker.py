@@ -14,7 +14,7 @@ from typing import Final
 from taskflow.engine.context import EngineContext
 from taskflow.engine.worker import Attempt
 from taskflow.model.errors import StoreUnavailable
-from taskflow.model.outcome import ErrorType, Failed, Fetched
+from taskflow.model.outcome import ErrorType, Failed, Fetched, Parked
 from taskflow.telemetry import Event, emit
 
 # There was no connection, hence no response; later errors are left to the task's retries.
@@ -91,7 +91,7 @@ def _is_host_failure(outcome: Failed, *, is_probe: bool) -> bool:
 
 
 def _is_response(outcome: object) -> bool:
-    return isinstance(outcome, Fetched) or (
+    return isinstance(outcome, Fetched | Parked) or (
         isinstance(outcome, Failed)
         and outcome.error_type not in _OF_THE_TASK
         and outcome.error_type is not ErrorType.TIMEOUT

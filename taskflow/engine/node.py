@@ -17,6 +17,7 @@ from taskflow.engine.context import EngineContext, RetryPauses
 from taskflow.engine.dispatcher import Dispatcher, release_unstarted
 from taskflow.engine.housekeeping import run_housekeeping
 from taskflow.engine.load import Load, LoadStatistics, cancel_claims
+from taskflow.engine.parking import ParkedAttempts
 from taskflow.engine.settler import Settler
 from taskflow.engine.worker import Attempt, work
 from taskflow.model.errors import LeaseLost, StoreUnavailable
@@ -119,6 +120,7 @@ class Node:
             background.start_soon(keep_lease, self._lease, self._context, node_id, self.load)
             background.start_soon(cancel_claims, self.load.claims, self._store, node_id)
             background.start_soon(run_housekeeping, self._context)
+            background.start_soon(ParkedAttempts(self._context).run)
             await background.start(self._context.authenticators.run)
             with self._writing:
                 async with trio.open_nursery() as settling:

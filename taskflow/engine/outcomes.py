@@ -15,12 +15,24 @@ from taskflow.model.outcome import (
     Failed,
     Fetched,
     Interrupted,
+    Parked,
     Postponed,
 )
 from taskflow.model.task import Claim, TaskStatus
+from taskflow.settings import Settings
 from taskflow.store.base.claims import Release, Retry, Settlement
+from taskflow.store.base.parking import Parking
 
-Write: TypeAlias = Settlement | Retry | Release
+Write: TypeAlias = Settlement | Retry | Release | Parking
+
+
+def retry_policy(settings: Settings) -> RetryPolicy:
+    """Return the default delays between attempts."""
+    return RetryPolicy(
+        initial_seconds=settings.backoff_seconds,
+        max_seconds=settings.max_backoff_seconds,
+        max_retry_after_seconds=settings.max_retry_after_seconds,
+    )
 
 
 def write_of(attempt: Attempt, policy: RetryPolicy, *, chance: float) -> Write | None:
@@ -36,34 +48,50 @@ def write_of(attempt: Attempt, policy: RetryPolicy, *, chance: float) -> Write |
     """
     claim, outcome = attempt.claim, attempt.outcome
     match outcome:
+        case Fetched():
+            return _success(attempt, outcome)
+        case Failed():
+            if claim.attempt < claim.max_attempts and is_retryable(outcome, claim.options):
+                return _retry(attempt, outcome, policy, chance)
+            return _failure(attempt, outcome)
+        case Parked():
+            return _parking(claim, outcome)
+        case Interrupted() | Postponed():
+            return _release(attempt, outcome)
         case Canceled():
             return None
-        case Interrupted():
-            return Release(claim.task_id, claim.token, attempt.elapsed_seconds, claim.is_limited)
-        case Postponed():
-            return _postponement(attempt, outcome)
-        case Failed() if claim.attempt < claim.max_attempts and is_retryable(
-            outcome, claim.options
-        ):
-            return _retry(attempt, outcome, policy, chance)
-        case Failed():
-            return _failure(attempt, outcome)
-        case Fetched():
-            return Settlement(
-                claim.task_id,
-                claim.token,
-                TaskStatus.COMPLETED,
-                result=msgspec.json.encode(outcome.response),
-                status_code=outcome.response.status_code,
-                elapsed_seconds=attempt.elapsed_seconds,
-                makes_room=claim.is_limited,
-            )
         case _:
             assert_never(outcome)
 
 
-def _postponement(attempt: Attempt, outcome: Postponed) -> Release:
+def _success(attempt: Attempt, success: Fetched) -> Settlement:
     claim = attempt.claim
+    return Settlement(
+        claim.task_id,
+        claim.token,
+        TaskStatus.COMPLETED,
+        result=msgspec.json.encode(success.response),
+        status_code=success.response.status_code,
+        elapsed_seconds=attempt.elapsed_seconds,
+        makes_room=claim.is_limited,
+    )
+
+
+def _parking(claim: Claim, parked: Parked) -> Parking:
+    return Parking(
+        claim.task_id,
+        claim.token,
+        parked.within_seconds,
+        claim.is_limited,
+        parked.poll_url,
+        parked.poll_delay_seconds,
+    )
+
+
+def _release(attempt: Attempt, outcome: Interrupted | Postponed) -> Release:
+    claim = attempt.claim
+    if isinstance(outcome, Interrupted):
+        return Release(claim.task_id, claim.token, attempt.elapsed_seconds, claim.is_limited)
     return Release(
         claim.task_id,
         claim.token,
@@ -137,6 +165,8 @@ def attempt_end(attempt: Attempt, write: Write | None) -> AttemptEnd:
             return AttemptEnd.INTERRUPTED if was_started else AttemptEnd.UNSTARTED
         case Retry():
             return AttemptEnd.RETRIED
+        case Parking():
+            return AttemptEnd.PARKED
         case Settlement():
             is_completed = write.status is TaskStatus.COMPLETED
             return AttemptEnd.COMPLETED if is_completed else AttemptEnd.FAILED

@@ -16,6 +16,12 @@ from taskflow.engine.parent_results import with_results
 from taskflow.fetch.authentication import Headers
 from taskflow.fetch.interface import FetchRequest, Sign, request_of
 from taskflow.fetch.recording import Recorder
+from taskflow.model.completion import (
+    COMPLETION_URL_HEADER,
+    Completion,
+    CompletionMode,
+    completion_url,
+)
 from taskflow.model.errors import KeyMissing, StoreUnavailable, Undecryptable
 from taskflow.model.options import TaskOptions
 from taskflow.model.outcome import (
@@ -35,9 +41,14 @@ from taskflow.model.task import Claim
 from taskflow.telemetry import Event, bind_task, emit_throttled
 from taskflow.tracing import NO_TRACE, AttemptTrace
 
-_UNSIGNED: Final = Failed(
+UNSIGNED: Final = Failed(
     ErrorType.INTERNAL,
     "internal: this node has no TASKFLOW_WEBHOOK_SECRETS to sign the request with",
+    is_of_node=True,
+)
+_NO_COMPLETION_URL: Final = Failed(
+    ErrorType.INTERNAL,
+    "internal: this node has no TASKFLOW_PUBLIC_URL, at which the target reports the outcome",
     is_of_node=True,
 )
 
@@ -108,6 +119,14 @@ async def _run(
 async def _fetch_decrypted(
     claim: Claim, held: HeldClaim, trace: AttemptTrace, context: EngineContext
 ) -> Outcome:
+    opened = await opened_claim(claim, context)
+    return await _fetch(opened, held, trace, context) if isinstance(opened, Claim) else opened
+
+
+async def opened_claim(
+    claim: Claim, context: EngineContext
+) -> Claim | Failed | Interrupted | Postponed:
+    """Return a claim decrypted and with its references filled in, or why that is impossible."""
     try:
         opened = context.encryption.open_claim(claim)
         if (proxy := claim.egress_proxy) is not None:
@@ -124,15 +143,14 @@ async def _fetch_decrypted(
         return failed(error.error_type, str(error))
     except StoreUnavailable:
         return Interrupted()
-    return await _fetch(opened, held, trace, context)
+    else:
+        return opened
 
 
 async def _fetch(
     claim: Claim, held: HeldClaim, trace: AttemptTrace, context: EngineContext
 ) -> Outcome:
-    if claim.fault:
-        return failed(ErrorType.INTERNAL, f"internal: {claim.fault}")
-    request = request_of(bytes(claim.payload), claim.options.success_on)
+    request = _request_of(claim, context)
     if isinstance(request, Failed):
         return request
     trace_headers = trace.fetching(request)
@@ -141,13 +159,13 @@ async def _fetch(
     must_sign = claim.options.must_sign(by_default=context.settings.sign_requests)
     if must_sign and not context.signer and claim.options.delivery is None:
         emit_throttled(Event.REQUEST_UNSIGNED)
-        return _UNSIGNED
+        return UNSIGNED
     recorder = Recorder()
     request = msgspec.structs.replace(
         request,
         headers=headers,
         is_conditional=claim.options.is_conditional,
-        sign=_sign_of(claim, context.signer) if must_sign else None,
+        sign=sign_of(claim, context.signer) if must_sign else None,
         egress_proxy=claim.egress_proxy,
         recorder=recorder,
     )
@@ -156,7 +174,7 @@ async def _fetch(
         held.runs_in(scope)  # one scope for both: each takes a twentieth of a fetch
         if claim.options.credential is not None or claim.options.delivery is not None:
             scope.deadline = math.inf  # the store does not count
-            found = await _with_stored(request, claim, context)
+            found = await with_stored(request, claim, context)
             if not isinstance(found, FetchRequest):
                 return found
             request = found
@@ -166,7 +184,33 @@ async def _fetch(
     return recorder.added_to(timeout)
 
 
-async def _with_stored(
+def _request_of(claim: Claim, context: EngineContext) -> FetchRequest | Failed:
+    """Return the request of a claim, without what TaskFlow adds to every request."""
+    if claim.fault:
+        return failed(ErrorType.INTERNAL, f"internal: {claim.fault}")
+    request = request_of(bytes(claim.payload), claim.options.success_on)
+    if claim.options.completion is None or isinstance(request, Failed):
+        return request
+    return _deferred(request, claim, claim.options.completion, context)
+
+
+def _deferred(
+    request: FetchRequest, claim: Claim, completion: Completion, context: EngineContext
+) -> FetchRequest | Failed:
+    """Return a request whose target may answer 202 and work on."""
+    headers = request.headers
+    if completion.mode is CompletionMode.CALLBACK:
+        if not (public_url := context.settings.public_url):
+            emit_throttled(Event.COMPLETION_URL_MISSING)
+            return _NO_COMPLETION_URL
+        url = completion_url(public_url, claim.task_id, claim.token)
+        name = COMPLETION_URL_HEADER
+        headers = tuple(pair for pair in headers if pair[0].lower() != name.lower())
+        headers += ((name, url),)
+    return msgspec.structs.replace(request, headers=headers, completion=completion)
+
+
+async def with_stored(
     request: FetchRequest, claim: Claim, context: EngineContext
 ) -> FetchRequest | Failed | Interrupted | Postponed:
     """Return a request with its credential, and with the signatures of its endpoint."""
@@ -178,8 +222,8 @@ async def _with_stored(
                 return signer
             if not signer:
                 emit_throttled(Event.REQUEST_UNSIGNED)
-                return _UNSIGNED
-            request = msgspec.structs.replace(request, sign=_sign_of(claim, signer))
+                return UNSIGNED
+            request = msgspec.structs.replace(request, sign=sign_of(claim, signer))
         if options.credential is not None:
             authenticator = await context.credentials.find(options.credential)
             if isinstance(authenticator, Failed | Interrupted):
@@ -190,7 +234,7 @@ async def _with_stored(
     return request
 
 
-def _sign_of(claim: Claim, signer: Signer) -> Sign:
+def sign_of(claim: Claim, signer: Signer) -> Sign:
     """Return what signs a request as it is sent: targets reject old timestamps."""
     delivery = claim.options.delivery
     message_id = claim.task_id if delivery is None else delivery.event_id

@@ -127,26 +127,38 @@ def next_hop(hop: Hop, status: int, locations: Collection[str]) -> Hop:
         InvalidUrl: ``Location`` is not a valid URL.
         BadResponse: There are several different ``Location`` headers.
     """
-    if len(locations) > 1:
-        raise BadResponse(
-            f"{hop.target.host_header}: the redirect has several different Location headers"
-        )
-    [location] = locations
-    try:
-        target = parse_location(hop.target, location)
-    except InvalidUrl as error:
-        raise InvalidUrl(f"redirected to {masked_url(location)!r}: {error.reason}") from None
+    target = _located(hop, locations, "the redirect", "redirected")
     keeps_body = not _becomes_get(status, hop.method)
     is_same_origin = target.origin == hop.target.origin
     return Hop(
         target=target,
         method=hop.method if keeps_body else "GET",
-        headers=_redirected_headers(
-            hop.headers, is_same_origin=is_same_origin, keeps_body=keeps_body
-        ),
+        headers=carried_headers(hop.headers, is_same_origin=is_same_origin, keeps_body=keeps_body),
         body=hop.body if keeps_body else b"",
         sign=hop.sign if is_same_origin else None,
     )
+
+
+def poll_url_of(hop: Hop, locations: Collection[str]) -> str:
+    """Return the URL to poll after a 202 with at least one ``Location``.
+
+    Raises:
+        InvalidUrl: ``Location`` is not a valid URL.
+        BadResponse: There are several different ``Location`` headers.
+    """
+    return _located(hop, locations, "the 202", "sent for the outcome").url
+
+
+def _located(hop: Hop, locations: Collection[str], response: str, sent: str) -> Target:
+    if len(locations) > 1:
+        raise BadResponse(
+            f"{hop.target.host_header}: {response} has several different Location headers"
+        )
+    [location] = locations
+    try:
+        return parse_location(hop.target, location)
+    except InvalidUrl as error:
+        raise InvalidUrl(f"{sent} to {masked_url(location)!r}: {error.reason}") from None
 
 
 def _becomes_get(status: int, method: str) -> bool:
@@ -156,8 +168,8 @@ def _becomes_get(status: int, method: str) -> bool:
     return status in _LEGACY_REDIRECTS and method == "POST"
 
 
-def _redirected_headers(headers: Headers, *, is_same_origin: bool, keeps_body: bool) -> Headers:
-    """Return the headers of the task for the next request.
+def carried_headers(headers: Headers, *, is_same_origin: bool, keeps_body: bool) -> Headers:
+    """Return the headers of the task for the request after a redirect, or for a poll.
 
     Another origin receives only headers that describe the body. Dropped headers are not sent again,
     even if the redirects return to the first origin.

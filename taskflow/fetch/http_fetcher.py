@@ -18,6 +18,7 @@ from taskflow.fetch.connection_pool import IdleConnections, Statistics, Transpor
 from taskflow.fetch.dialing import default_ssl_context
 from taskflow.fetch.egress_health import EgressHealth, EgressRoutes, pause
 from taskflow.fetch.errors import (
+    BadResponse,
     Blocked,
     ConnectionLost,
     ProxyFailed,
@@ -27,7 +28,7 @@ from taskflow.fetch.errors import (
 )
 from taskflow.fetch.exchange import exchange
 from taskflow.fetch.guard import Guard
-from taskflow.fetch.hop import Hop, first_hop, is_redirect, next_hop, with_headers
+from taskflow.fetch.hop import Hop, first_hop, is_redirect, next_hop, poll_url_of, with_headers
 from taskflow.fetch.interface import Fetcher, FetchRequest
 from taskflow.fetch.recording import Keeping, Recording, status_text
 from taskflow.fetch.resolver import Resolver, SystemResolver
@@ -35,6 +36,7 @@ from taskflow.fetch.response import Bounds, Head, RawResponse, Want, retry_after
 from taskflow.fetch.stream import Connection
 from taskflow.fetch.tunnel import Unreachable, refusal_of
 from taskflow.metrics import Metrics
+from taskflow.model.completion import Completion, CompletionMode, poll_delay_seconds
 from taskflow.model.invalid_url import FetchError
 from taskflow.model.masking import Masking
 from taskflow.model.outcome import (
@@ -43,6 +45,7 @@ from taskflow.model.outcome import (
     Fetched,
     Interrupted,
     Outcome,
+    Parked,
     Postponed,
     Response,
     failed,
@@ -138,6 +141,8 @@ class HttpFetcher(Fetcher):
             hop, answer = await self._follow(request, route)
             if not request.is_success(answer.status):
                 return _failure_of(answer)
+            if request.completion is not None and answer.status == http.HTTPStatus.ACCEPTED:
+                return _parked_of(request.completion, request.poll_url, hop, answer)
             if request.recorder is not None:
                 request.recorder.last = None  # it may contain a large body
             return Fetched(self._response_of(request, hop, answer, started))
@@ -287,7 +292,9 @@ class HttpFetcher(Fetcher):
             )
         if _is_followed(asked, head.status, head.locations):
             return Want.NOTHING
-        if asked.is_success(head.status):
+        if asked.is_success(head.status) and (
+            asked.completion is None or head.status != http.HTTPStatus.ACCEPTED
+        ):
             return Want.WHOLE
         return Want.NOTHING if asked.recorder is None else Want.BEGINNING
 
@@ -315,6 +322,27 @@ class HttpFetcher(Fetcher):
 
 def _is_followed(request: FetchRequest, status: int, locations: Collection[str]) -> bool:
     return request.follows_redirects and is_redirect(status, locations)
+
+
+def _parked_of(
+    completion: Completion, poll_url: str | None, hop: Hop, answer: RawResponse
+) -> Parked:
+    """Return the outcome of a request that was answered with 202.
+
+    Raises:
+        InvalidUrl: ``Location`` is not a valid URL.
+        BadResponse: The URL to poll is not known.
+    """
+    if completion.mode is CompletionMode.CALLBACK:
+        return Parked(completion.within_seconds)
+    if answer.locations:
+        poll_url = poll_url_of(hop, answer.locations)
+    if poll_url is None:
+        raise BadResponse(
+            f"{hop.target.host_header}: the 202 has no Location to poll (completion: mode poll)"
+        )
+    delay = poll_delay_seconds(retry_after_seconds(answer.headers))
+    return Parked(completion.within_seconds, poll_url, delay)
 
 
 def _failure_of(answer: RawResponse) -> Failed:

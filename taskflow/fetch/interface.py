@@ -10,6 +10,7 @@ import msgspec
 
 from taskflow.fetch.authentication import Authenticator, Headers
 from taskflow.fetch.recording import Recorder
+from taskflow.model.completion import Completion
 from taskflow.model.conditional_fetch import NOT_MODIFIED
 from taskflow.model.options import SUCCESS, matches
 from taskflow.model.outcome import ErrorType, Failed, Outcome, failed
@@ -37,6 +38,9 @@ class FetchRequest(msgspec.Struct, frozen=True):
         authenticator: Adds a credential, also after a redirect; ``None`` for no credential.
         egress_proxy: The URL of the proxy to use, or ``DIRECT`` for none; ``None`` for the setting.
         recorder: Records the last response, which a failed attempt shows.
+        completion: How the task is completed after a 202, whose outcome is ``Parked``; ``None`` if
+            a 202 is a response like others.
+        poll_url: In a poll, the URL to poll again after a 202 that has no ``Location``.
     """
 
     url: str
@@ -51,6 +55,8 @@ class FetchRequest(msgspec.Struct, frozen=True):
     authenticator: Authenticator | None = None
     egress_proxy: str | None = None
     recorder: Recorder | None = None
+    completion: Completion | None = None
+    poll_url: str | None = None
 
     def is_success(self, status: int) -> bool:
         """Return whether a status counts as success."""

@@ -58,6 +58,8 @@ class AttemptEnd(enum.StrEnum):
     """A shutdown or a lost lease canceled the fetch, and the task was released."""
     POSTPONED = "postponed"
     """The egress proxy or a token endpoint failed, and the task was released to start later."""
+    PARKED = "parked"
+    """The target accepted the work; the outcome of the attempt is counted when it is known."""
     UNSTARTED = "unstarted"
     """The task was released before its fetch started."""
     CANCELED = "canceled"

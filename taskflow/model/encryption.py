@@ -158,6 +158,12 @@ class Encryption:
         template = msgspec.structs.replace(template, payload=msgspec.Raw(sealed))
         return msgspec.structs.replace(definition, template=template)
 
+    def seal_poll_url(self, url: str | None, task_id: uuid.UUID) -> str | None:
+        """Return the URL that a parked attempt of a task is polled at, as it is stored."""
+        if url is None or not self.has_payloads:
+            return url
+        return self._sealed(url.encode(), _poll_url_place(task_id)).decode()
+
     # What is shown; it stays encrypted if the key is missing or the data was changed
 
     def opened_task(self, task: Task) -> Task:
@@ -268,6 +274,17 @@ class Encryption:
         sealed = sealed_part_of(msgspec.Raw(result))
         return result if sealed is None else bytes(self._opened(sealed, _response_place(task_id)))
 
+    def open_poll_url(self, stored: str | None, task_id: uuid.UUID) -> str | None:
+        """Return the stored URL of a parked attempt decrypted.
+
+        Raises:
+            KeyMissing: It is encrypted with another key.
+            Undecryptable: It was changed.
+        """
+        if stored is None or not is_sealed(stored.encode()):
+            return stored
+        return bytes(self._opened(msgspec.Raw(stored.encode()), _poll_url_place(task_id))).decode()
+
     # What is encrypted again with the first key
 
     def reseal_payload(self, payload: bytes, queue: str, *, is_callback: bool) -> bytes:
@@ -324,6 +341,15 @@ class Encryption:
             Undecryptable: It was changed.
         """
         return self._resealed(on_complete, _group_place(queue))
+
+    def reseal_poll_url(self, stored: str, task_id: uuid.UUID) -> str:
+        """Return the stored URL of a parked attempt encrypted with the first key.
+
+        Raises:
+            KeyMissing: It is encrypted with another key.
+            Undecryptable: It was changed.
+        """
+        return self._resealed(stored.encode(), _poll_url_place(task_id)).decode()
 
     def reseal_endpoint(self, payload: bytes, full_name: str) -> bytes:
         """Return the stored payload of the template of an endpoint encrypted with the first key.
@@ -404,6 +430,10 @@ def _payload_place(queue: str) -> bytes:
 
 def _response_place(task_id: uuid.UUID) -> bytes:
     return b"response\n" + task_id.bytes
+
+
+def _poll_url_place(task_id: uuid.UUID) -> bytes:
+    return b"poll URL\n" + task_id.bytes
 
 
 def _group_place(queue: str) -> bytes:

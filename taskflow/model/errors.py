@@ -36,6 +36,7 @@ The tree::
         ├── GroupClosed          409
         ├── ScheduleOverlap      409
         ├── TaskGone             410
+        ├── AttemptOver          410
         ├── ScheduleExists       412
         ├── BodyTooLarge         413
         ├── UnsupportedEncoding  415
@@ -228,6 +229,12 @@ class TaskGone(RequestError):
     """The task of this Idempotency-Key was deleted; use a new key to submit it again."""
 
     problem = types.TASK_DELETED
+
+
+class AttemptOver(RequestError):
+    """This URL belongs to no attempt in progress; nothing was changed."""
+
+    problem = types.ATTEMPT_OVER
 
 
 class ResultNotFound(RequestError):

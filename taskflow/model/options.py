@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from taskflow.model.completion import Completion
 from taskflow.model.delivery import Delivery
 from taskflow.model.parents import OnParentFailure
 from taskflow.model.uniqueness import Debounce, Unique
@@ -112,6 +113,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
             parents.
         delay_after_parents: Seconds from the end of its last parent until it is due.
         has_references: Whether its request refers to results of its parents.
+        completion: How it is completed if its target answers 202 and works on.
         callback_url: The URL to which its outcome is sent.
         traceparent: The W3C Trace Context of the request that submitted it.
         tracestate: The ``tracestate`` of the same context.
@@ -138,6 +140,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     on_parent_failure: OnParentFailure | None = None
     delay_after_parents: float | None = None
     has_references: bool = False
+    completion: Completion | None = None
     callback_url: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None

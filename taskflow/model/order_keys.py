@@ -40,12 +40,14 @@ class OnFailure(enum.StrEnum):
 
 
 class WaitReason(enum.StrEnum):
-    """Why a task waits for other tasks."""
+    """What a task waits for."""
 
     ORDER_KEY = "order_key"
     """Tasks with the same order key come first."""
     PARENTS = "parents"
     """Its parents have not finished."""
+    COMPLETION = "completion"
+    """Its target has accepted the work, and its outcome is not known yet."""
 
 
 class WaitingFor(msgspec.Struct, frozen=True):

@@ -35,9 +35,10 @@ class ErrorType(enum.StrEnum):
     """
 
     TIMEOUT = "timeout"
-    """The whole fetch took longer than its ``timeout``, or ``TASKFLOW_FETCH_TIMEOUT_SECONDS``.
+    """The fetch, or the work of a target that answered 202, took longer than allowed.
 
-    Set a longer ``timeout``, or let the target respond at once and work in the background.
+    Set a longer ``timeout_seconds`` or ``TASKFLOW_FETCH_TIMEOUT_SECONDS``; or let the target answer
+    202 and work in the background (``completion``), with a longer ``within_seconds`` or heartbeats.
     """
     DNS = "dns"
     """The name did not resolve to an address.
@@ -128,6 +129,11 @@ class ErrorType(enum.StrEnum):
     """A reference of the request finds nothing in the result of a parent, or no usable value.
 
     ``error`` has the reference. Correct the pointer, or submit the task again after its parents.
+    """
+    REPORTED = "reported"
+    """The target reported a failure at the completion URL of the attempt.
+
+    ``error`` has its text. Its own log has the details.
     """
     POISON = "poison"
     """``TASKFLOW_MAX_RESCUES`` nodes died while they ran the task.
@@ -307,11 +313,25 @@ class Postponed(msgspec.Struct, frozen=True):
     may_have_been_sent: bool = False
 
 
+class Parked(msgspec.Struct, frozen=True):
+    """The target accepted the work, and its outcome is not known yet.
+
+    Attributes:
+        within_seconds: Time until the attempt is overdue.
+        poll_url: The URL to poll; ``None`` if the target reports the outcome.
+        poll_delay_seconds: Time until the next poll.
+    """
+
+    within_seconds: float
+    poll_url: str | None = None
+    poll_delay_seconds: float = 0.0
+
+
 class Canceled(msgspec.Struct, frozen=True):
     """The node lost the claim, usually because the task was canceled; nothing is written."""
 
 
-Outcome: TypeAlias = Fetched | Failed | Interrupted | Postponed | Canceled
+Outcome: TypeAlias = Fetched | Failed | Parked | Interrupted | Postponed | Canceled
 
 
 def failed(

@@ -218,6 +218,15 @@ TASK_DELETED: Final = _declare(
     "Use a new Idempotency-Key to submit the task again.",
     "The task of this Idempotency-Key was deleted; use a new key to submit it again.",
 )
+ATTEMPT_OVER: Final = _declare(
+    "attempt-over",
+    HTTPStatus.GONE,
+    "Attempt is over",
+    "The completion URL belongs to no attempt that is in progress: the attempt has its outcome, "
+    "ran out of time or was canceled, or there never was one with this URL. Nothing was changed.",
+    "Do not repeat the request. If the task is retried, its next attempt has another URL.",
+    "This URL belongs to no attempt in progress; nothing was changed.",
+)
 CREDENTIAL_IN_USE: Final = _declare(
     "credential-in-use",
     HTTPStatus.CONFLICT,

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from taskflow.model import queue_limits, task_status
+from taskflow.model.completion import Completion
 from taskflow.model.delivery import Delivery
 from taskflow.model.options import NO_OPTIONS, BackoffOption, StatusPatterns, TaskOptions
 from taskflow.model.order_keys import IN_LINE, OnFailure, OrderKey, WaitingFor
@@ -158,6 +159,7 @@ class NewTask(msgspec.Struct, frozen=True):
             tags=self.tags,
             expires_at=self.expires_at,
             retention_seconds=self.retention_seconds,
+            completion=self.options.completion,
             callback_url=self.options.callback_url,
             callback_of=self.options.callback_of,
             schedule=self.options.schedule,
@@ -218,6 +220,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         debounce: Its debounce key, if it has one.
         debounced: Number of later submissions that its debounce key folded into it.
         retention_seconds: How long it is kept after it finishes; ``None`` for the setting.
+        completion: How it is completed if its target answers 202 and works on.
         callback_url: The URL to which its outcome is sent.
         callback_id: The id of the callback for its outcome, once it is finished.
         callback_of: In a callback, the id of the task whose outcome it sends.
@@ -233,7 +236,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         on_parent_failure: What happens when a parent FAILED or was CANCELED; ``None`` without
             parents.
         held: Why it does not start although it is due, or ``None``.
-        waiting_for: The task that must finish before it is due, or ``None``.
+        waiting_for: The task that must finish before it is due; or, of a RUNNING task, that its
+            target has accepted the work and its outcome is not known yet. Otherwise ``None``.
         delivery: In the delivery of an event, what it delivers; absent otherwise.
         existing: In the response to a submission, what the submission did to this task, which
             existed; absent otherwise.
@@ -265,6 +269,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     debounce: Debounce | None = None
     debounced: int = 0
     retention_seconds: float | None = None
+    completion: Completion | None = None
     callback_url: str | None = None
     callback_id: uuid.UUID | None = None
     callback_of: uuid.UUID | None = None

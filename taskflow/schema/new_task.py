@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
+from taskflow.model.completion import COMPLETION_URL_HEADER, Completion, CompletionMode
 from taskflow.model.errors import BadRequest, Unprocessable
 from taskflow.model.options import (
     NO_OPTIONS,
@@ -33,6 +34,7 @@ from taskflow.schema.payload import (
     NOWHERE,
     place_in,
     place_of_payload,
+    reject_header,
     reject_masked,
     reject_signature_fields,
 )
@@ -57,13 +59,22 @@ _KEYS: Final = {"unique", "debounce"}
 _TIMED_OTHERWISE: Final = ("order_key", "debounce", "after")
 _LONG_AGO: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 _OPTIONS: Final = frozenset(TaskOptions.__struct_fields__)
+NO_PUBLIC_URL: Final = (
+    "completion.mode callback needs TASKFLOW_PUBLIC_URL, which is not set: targets report outcomes "
+    "at a URL below it"
+)
 HOW_ARRAY: Final = 'send an array of tasks, such as [{"payload": "https://example.com/"}]'
 _LIST: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _MIN_BYTES_OF_ELEMENT: Final = 2  # with its comma
 
 
 def new_task_of(
-    body: bytes, *, max_attempts: int, can_sign: bool, trace: Mapping[str, str] | None = None
+    body: bytes,
+    *,
+    max_attempts: int,
+    can_sign: bool,
+    has_public_url: bool = True,
+    trace: Mapping[str, str] | None = None,
 ) -> NewTask:
     """Read one task; the payload is kept to the byte.
 
@@ -71,6 +82,8 @@ def new_task_of(
         body: JSON text.
         max_attempts: The number of attempts of a task that does not say how many it gets.
         can_sign: Whether there are secrets to sign with.
+        has_public_url: Whether the service has a URL at which targets can report outcomes; true if
+            that is not known here.
         trace: The fields of the W3C Trace Context that came with it.
 
     Raises:
@@ -89,6 +102,8 @@ def new_task_of(
         reject_masked(text, given.get("callback_url"), errors)
     if given:
         _check_combinations(given, errors, can_sign=can_sign)
+        if "completion" in given:
+            _check_completion(given["completion"], text, errors, has_public_url=has_public_url)
         has_references = check_references(text, given, errors)
         if given.get("sign"):
             reject_signature_fields(text, errors)
@@ -139,6 +154,15 @@ def _check_combinations(
     for name in ("callback_url", "sign"):
         if given.get(name) and not can_sign:
             errors.add(f"/{name}", NO_SECRETS.format(name))
+
+
+def _check_completion(
+    completion: Completion, payload: bytes, errors: ValidationErrors, *, has_public_url: bool
+) -> None:
+    if completion.mode is CompletionMode.CALLBACK:
+        reject_header(payload, COMPLETION_URL_HEADER, errors)
+        if not has_public_url:
+            errors.add("/completion/mode", NO_PUBLIC_URL)
 
 
 def _check_lines_and_groups(given: Mapping[str, Any], errors: ValidationErrors) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -71,12 +72,24 @@ def reject_masked(payload: bytes, callback_url: str | None, errors: ValidationEr
 
 def reject_signature_fields(payload: bytes, errors: ValidationErrors) -> None:
     """Add an error for each header that TaskFlow sets itself because the request is signed."""
-    if not payload.startswith(b"{"):
-        return
-    headers = msgspec.json.decode(payload, type=dict[str, Any]).get("headers")
-    for name in headers if isinstance(headers, dict) else ():
+    for name in _header_names(payload):
         if name.lower() in SIGNATURE_FIELDS:
             errors.add(f"/payload/headers{token(name)}", SIGNED_HEADER.format(name))
+
+
+def reject_header(payload: bytes, rejected: str, errors: ValidationErrors) -> None:
+    """Add an error if a request has a header that TaskFlow sets itself."""
+    for name in _header_names(payload):
+        if name.lower() == rejected.lower():
+            what = f"the header {name} is set by TaskFlow; leave it out"
+            errors.add(f"/payload/headers{token(name)}", what)
+
+
+def _header_names(payload: bytes) -> Iterable[str]:
+    if not payload.startswith(b"{"):
+        return ()
+    headers = msgspec.json.decode(payload, type=dict[str, Any]).get("headers")
+    return headers if isinstance(headers, dict) else ()
 
 
 def _check_request(payload: bytes, errors: ValidationErrors) -> str:

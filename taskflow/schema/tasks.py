@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from taskflow.model.completion import Completion
 from taskflow.model.options import BackoffChoice, StatusPatterns
 from taskflow.model.order_keys import OnFailure, OrderKey
 from taskflow.model.parents import OnParentFailure, Parents
@@ -169,6 +170,14 @@ class TaskRequest(msgspec.Struct, forbid_unknown_fields=True):
         Meta(
             description="Tags to find the task by: names with text, whole numbers or booleans.",
             examples=[{"customer": 42}],
+        ),
+    ] = None
+    completion: Annotated[
+        Completion | None,
+        Meta(
+            description="For work that outlasts a request: a target that answers 202 works on, and "
+            "the task stays `RUNNING` until the target reports the outcome, or a poll finds it.",
+            examples=[{"mode": "callback", "within_seconds": 3600}],
         ),
     ] = None
     callback_url: Annotated[

@@ -61,8 +61,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             pattern=r"^(|https?://[^\s/?#@]+(/[^\s?#]*[^\s?#/])?)$",
             title="a URL without a slash at its end, such as https://tasks.example.com",
-            description="Public URL of the API, which is the issuer of ID tokens (credentials of "
-            "the kind oidc); the same on all nodes",
+            description="Public URL of the API: the issuer of ID tokens (credentials of the kind "
+            "oidc), below which targets report outcomes (completion); the same on all nodes",
         ),
     ] = ""
     metrics_bind: Annotated[

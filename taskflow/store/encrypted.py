@@ -15,7 +15,7 @@ import msgspec
 from taskflow.checkpoints import Checkpoints
 from taskflow.model.audit import Actor, NewEntry
 from taskflow.model.encryption import Encryption
-from taskflow.model.errors import FieldError, Unprocessable
+from taskflow.model.errors import FieldError, KeyMissing, Undecryptable, Unprocessable
 from taskflow.model.filter import NO_FILTER, TaskFilter
 from taskflow.model.groups import ALL_GROUPS, Group, GroupFilter, NewGroup
 from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleDefinition
@@ -25,6 +25,7 @@ from taskflow.model.topics import EndpointChange, EndpointDefinition, StoredEndp
 from taskflow.store.base.claims import Retry, Settlement
 from taskflow.store.base.groups import AddedGroup, GroupPage, GroupStore
 from taskflow.store.base.listing import Page
+from taskflow.store.base.parking import DueAttempt, Parking, ParkingStore
 from taskflow.store.base.schedules import SchedulePage, ScheduleStore
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.submission import AddedOnce, NotStored
@@ -49,6 +50,7 @@ class EncryptedStore:
         schedules: The schedules, whose templates are encrypted like payloads.
         groups: The groups, whose completion tasks are.
         topics: The topics, whose endpoints and deliveries are.
+        parking: Parked attempts, whose URLs are.
     """
 
     def __init__(self, store: TaskStore, encryption: Encryption) -> None:
@@ -57,6 +59,7 @@ class EncryptedStore:
         self.schedules: Final = EncryptedSchedules(store.schedules, encryption)
         self.groups: Final = EncryptedGroups(store.groups, encryption)
         self.topics: Final = EncryptedTopics(store.topics, encryption)
+        self.parking: Final = EncryptedParking(store.parking, encryption)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
@@ -296,6 +299,39 @@ class EncryptedTopics:
             return [self._encryption.seal_task(task) for task in deliver(new, event, queue, opened)]
 
         return sealing
+
+
+class EncryptedParking:
+    """The verbs of ``ParkingStore`` that URLs pass through; all others are passed on."""
+
+    def __init__(self, parking: ParkingStore, encryption: Encryption) -> None:
+        self._parking: Final = parking
+        self._encryption: Final = encryption
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._parking, name)
+
+    async def park(self, parkings: Sequence[Parking]) -> set[uuid.UUID]:
+        seal = self._encryption.seal_poll_url
+        return await self._parking.park(
+            [
+                msgspec.structs.replace(one, poll_url=seal(one.poll_url, one.task_id))
+                for one in parkings
+            ]
+        )
+
+    async def take_due(self, *, limit: int, take_seconds: float) -> list[DueAttempt]:
+        """Return those that are due; a node without the key for a URL leaves it to others."""
+        found = []
+        for one in await self._parking.take_due(limit=limit, take_seconds=take_seconds):
+            try:
+                url = self._encryption.open_poll_url(one.poll_url, one.claim.task_id)
+            except (KeyMissing, Undecryptable):
+                if not one.is_overdue:
+                    continue
+                url = None
+            found.append(msgspec.structs.replace(one, poll_url=url))
+        return found
 
 
 class EncryptedSchedules:

@@ -70,6 +70,7 @@ class Event(enum.Enum):
     LEASE_LOST = ("error", "lease lost, running fetches canceled")
     TASKS_RESCUED = ("warning", "tasks of dead nodes rescued")
     TASK_FINISHED = ("debug", "task finished")
+    TASK_PARKED = ("debug", "task parked until its target reports the outcome")
     TASK_RETRIED = ("debug", "attempt failed, task will be retried")
     PROMOTION_FAILED = ("error", "cannot start a task that waited for others")
     TASKS_EXPIRED = ("debug", "tasks expired")
@@ -93,6 +94,10 @@ class Event(enum.Enum):
     REQUEST_UNSIGNED = (
         "error",
         "request not sent: it must be signed, and TASKFLOW_WEBHOOK_SECRETS is not set on this node",
+    )
+    COMPLETION_URL_MISSING = (
+        "error",
+        "request not sent: it needs a completion URL, and TASKFLOW_PUBLIC_URL is not set here",
     )
     FETCH_ERROR = ("error", "internal error in a fetch")
     REQUEST_ERROR = ("error", "internal error in a request")

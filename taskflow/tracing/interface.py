@@ -14,6 +14,7 @@ from taskflow.fetch.interface import FetchRequest
 from taskflow.model.outcome import Outcome
 from taskflow.model.task import Claim, Task
 from taskflow.store.base.claims import Release, Retry, Settlement
+from taskflow.store.base.parking import Parking
 
 
 class AddTrace:
@@ -66,7 +67,9 @@ class AttemptTrace:
     def fetched(self, outcome: Outcome) -> None:
         """The fetch ended with this outcome, which is to be written."""
 
-    def settled(self, write: Settlement | Retry | Release | None, *, is_late: bool) -> None:
+    def settled(
+        self, write: Settlement | Retry | Release | Parking | None, *, is_late: bool
+    ) -> None:
         """The outcome was written, or too late; ``None`` if there was nothing to write."""
 
 

@@ -12,6 +12,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Final, NamedTuple, TypeVar
 
 from opentelemetry.context import Context
@@ -25,10 +26,11 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from taskflow.fetch.errors import masked_url
 from taskflow.fetch.interface import FetchRequest
-from taskflow.model.outcome import Canceled, ErrorType, Failed, Fetched, Outcome, Postponed
+from taskflow.model.outcome import Canceled, ErrorType, Failed, Fetched, Outcome, Parked, Postponed
 from taskflow.model.task import Claim, Task
 from taskflow.model.untrusted_text import printable
 from taskflow.store.base.claims import Release, Retry, Settlement
+from taskflow.store.base.parking import Parking
 from taskflow.telemetry import Event, emit_throttled, node_name
 from taskflow.tracing.interface import AddTrace, AttemptTrace, RequestTrace, Tracing
 from taskflow.version import __version__
@@ -269,7 +271,9 @@ class _Attempt(AttemptTrace):
             _fail(self._span, str(outcome.error_type), outcome.error)
         self._settle = self._child("settle", SpanKind.INTERNAL, {})
 
-    def settled(self, write: Settlement | Retry | Release | None, *, is_late: bool) -> None:
+    def settled(
+        self, write: Settlement | Retry | Release | Parking | None, *, is_late: bool
+    ) -> None:
         move = _move_of(write)
         if self._settle is not None:
             self._settle.set_attribute("taskflow.move", move)
@@ -297,14 +301,16 @@ def _record_outcome(span: Span, outcome: Outcome) -> None:
                 span.set_attribute("http.response.status_code", status)
             is_of_status = error_type is ErrorType.HTTP_STATUS
             _fail(span, str(status if is_of_status else error_type), error)
+        case Parked():
+            span.set_attribute("http.response.status_code", HTTPStatus.ACCEPTED.value)
         case Postponed(error_type, error):
             _fail(span, str(error_type), error)
         case _:
             span.add_event("canceled" if isinstance(outcome, Canceled) else "interrupted")
 
 
-def _move_of(write: Settlement | Retry | Release | None) -> str:
-    """Return the name of the transition, as in ``model/lifecycle.py``."""
+def _move_of(write: Settlement | Retry | Release | Parking | None) -> str:
+    """Return the name of the transition, as in ``model/lifecycle.py``; parked tasks have none."""
     match write:
         case Settlement():
             return "complete" if write.result is not None else "fail"
@@ -312,6 +318,8 @@ def _move_of(write: Settlement | Retry | Release | None) -> str:
             return "retry"
         case Release():
             return "release"
+        case Parking():
+            return "park"
         case None:
             return "none"
 

@@ -7,7 +7,7 @@ import pytest
 from taskflow.api.access.api_keys import ApiKeys, Role, read_keys
 from taskflow.api.access.request_head import RequestHead
 from taskflow.api.access.roles import Access, AccessPolicy, Caller, PathPolicies
-from taskflow.model.errors import Forbidden
+from taskflow.model.errors import Forbidden, Unauthorized
 from taskflow.service import MEMORY_URL
 from taskflow.settings import Settings
 from tests.api.client import check_problem
@@ -195,3 +195,19 @@ def test_paths_for_admins(method):
         assert caught.value.scope == "admin"
     assert caller_of("admin", "/secret/a").role is Role.ADMIN
     assert caller_of("write", "/secrets").role is Role.WRITE
+
+
+@pytest.mark.parametrize("has_keys", [False, True])
+def test_paths_with_a_token(has_keys):
+    """Everybody may ``POST`` there, also from another machine, and is anonymous; no key is read."""
+    keys = read_keys(Settings(api_keys=f"one:admin:{KEYS['admin']}")) if has_keys else ApiKeys()
+    policies = PathPolicies([("/secret/{token}", AccessPolicy.URL_TOKEN)])
+    access = Access(keys, policies, allows_anonymous=False)
+    for headers in ({}, bearing("nonsense"), bearing(KEYS["admin"])):
+        for path in ("/secret/a", "/secret/a/b"):
+            head = RequestHead("POST", path, "http", "192.0.2.1", "192.0.2.2", headers)
+            assert access.caller_of(head) == Caller(None, None)
+    for method, path in (("GET", "/secret/a"), ("PUT", "/secret/a"), ("POST", "/secrets")):
+        head = RequestHead(method, path, "http", "192.0.2.1", "192.0.2.2", {})
+        with pytest.raises(Unauthorized if has_keys else Forbidden):
+            access.caller_of(head)

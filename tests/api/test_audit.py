@@ -227,7 +227,9 @@ SUBMISSIONS = {
     *("POST /tasks", "POST /groups", "POST /topics/{name}/events"),
     "POST /topics/{topic}/endpoints/{name}/test",
 }
-AUDITED = [one for one in WRITES if one not in SUBMISSIONS]
+# Neither are reports of targets, which have no key: each is the outcome of an attempt.
+REPORTS = {one for one in WRITES if one.startswith("POST /completions/")}
+AUDITED = [one for one in WRITES if one not in SUBMISSIONS | REPORTS]
 
 
 @pytest.mark.parametrize("operation", AUDITED)

@@ -42,6 +42,7 @@ TASK_FIELDS = [
     "debounce",
     "debounced",
     "retention_seconds",
+    "completion",
     "callback_url",
     "callback_id",
     "callback_of",

@@ -575,6 +575,28 @@ def test_parents_and_children(memory_server):
     assert (made["after"], made["on_parent_failure"]) == ([parent], "run")
 
 
+def test_completion(memory_server):
+    """The form has it, a copy has the same, and a task that waits for its outcome says so."""
+    form = b"url=x%3A&completion=poll&within_seconds=5400&delay_seconds=3600"
+    answer = memory_server.ask("POST", "/ui/submit", form)
+    task_id = answer.header("location").rpartition("/")[2]
+    assert memory_server.show(task_id)["completion"] == {"mode": "poll", "within_seconds": 5400}
+    page = memory_server.ask("GET", f"/ui/tasks/{task_id}").body.decode()
+    assert "Completion<dd>polled, within 1 h 30 min of a 202" in page
+    assert "within_seconds" in page  # of the command that submits it again
+    copy = memory_server.ask("GET", f"/ui/submit?from={task_id}").body.decode()
+    assert '<option value="poll" selected>' in copy
+    assert 'value="5400"' in copy
+    for form, words in (
+        (b"url=x%3A&completion=poll", "enter a number of seconds"),
+        (b"url=x%3A&within_seconds=5", "choose who completes the task"),
+        (b"url=x%3A&completion=poll&within_seconds=x", "must be a number"),
+        (b"url=x%3A&completion=poll&within_seconds=0", "completion must be an object"),
+    ):
+        answer = memory_server.ask("POST", "/ui/submit", form)
+        assert (answer.status, words in answer.body.decode()) == (422, True)
+
+
 def test_pausing_a_queue_needs_confirmation(memory_server):
     """Resuming a queue and running a schedule need none."""
     assert memory_server.ask("PUT", "/queues/asks", b'{"rate": 5}').status in (200, 201)

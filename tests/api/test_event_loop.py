@@ -16,6 +16,8 @@ import trio
 from quart import Quart
 
 from taskflow.service import MEMORY_URL
+from tests.api.conftest import PUBLIC_URL
+from tests.api.deferred import Parked, Worker
 from tests.api.documented import OPERATIONS
 from tests.api.holds import Holds, unit_seconds
 from tests.api.live import LiveServer
@@ -30,6 +32,7 @@ from tests.api.worst import (
     queries,
     target_of,
     tasks,
+    values,
 )
 
 # A bare POST takes one to two units in all. Most requests take less than 30.
@@ -44,6 +47,7 @@ PLACES = {
     "<string:topic>": "worst",
     "<topic>": "worst",
     "<default:id>": "{id}",
+    "<string:token>": "no-token",
     "<task_id>": "{id}",
     "<group_id>": "{id}",
 }
@@ -155,6 +159,23 @@ def test_every_route(measured):
         assert "<" not in target, f"{rule}: say in PLACES what stands there"
         for name, body in documents().items():
             measured.check(Asked(f"{method} {rule}, {name}", method, target_of(target), body))
+
+
+def test_reports():
+    """A body that is read because its URL is valid: the result of a task, or why it failed."""
+    with (
+        measuring(MEMORY_URL, public_url=PUBLIC_URL) as measured,
+        Worker() as worker,
+    ):
+        for name, body in {**documents(), **values()}.items():
+            for kind in ("application/json", "text/plain; charset=gb18030"):
+                parked = Parked(measured.server, worker)
+                with measured.watching(f"a result, {name}"):
+                    assert parked.report("", body, {"content-type": kind}).status == 200
+            parked = Parked(measured.server, worker)
+            with measured.watching(f"a failure, {name}"):
+                answer = parked.report("/failure", body[: 32 * 2**10])
+                assert answer.status in (200, 400, 422), answer
 
 
 def test_queries_and_heads():

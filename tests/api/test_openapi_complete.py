@@ -19,6 +19,7 @@ from taskflow.api.document.examples import URL
 from taskflow.model.problem_types import TASK_NOT_FOUND
 from tests.api.client import Answer
 from tests.api.conftest import PUBLIC_URL, open_database
+from tests.api.deferred import Parked, Worker
 from tests.api.documented import (
     DOCUMENT,
     FRAMING,
@@ -44,10 +45,11 @@ STANDING = {"skipTask": "FAILED", "cancelTask": "PENDING", "retryTask": "CANCELE
 
 
 class World(NamedTuple):
-    """A service, and a web server that it fetches from."""
+    """A service, and web servers that it fetches from: one answers 202 and reports later."""
 
     server: LiveServer
     target: Target
+    worker: Worker
 
     def ask(self, method: str, target: str, body: object = None, head=None) -> Answer:
         """A request of a page of another origin; what would go to the internet stays here."""
@@ -83,6 +85,9 @@ class World(NamedTuple):
     def place(self, method: str, path: str) -> str:
         """The path of an operation, leading to something that it can be carried out on."""
         name = OPERATIONS[method, path]["operationId"]
+        if path.startswith("/completions/{id}/{token}"):
+            parked = Parked(self.server, self.worker)
+            return path.replace("/completions/{id}/{token}", parked.path)
         if path.startswith("/groups/{id}"):
             group = self.ask("post", "/groups", {"name": name}).json
             return path.replace("{id}", group["id"])
@@ -124,8 +129,9 @@ def world(postgres_server: str, target: Target) -> Iterator[World]:
             read_rate_limit=1e4,
             read_rate_burst=10**4,
         ) as server,
+        Worker() as worker,
     ):
-        yield World(server, target)
+        yield World(server, target, worker)
 
 
 def first_body(method: str, path: str) -> object:

@@ -217,6 +217,7 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
     ("409", "not unique"): submitted_twice,
     ("409", "group"): joined_too_late,
     ("410", "deleted"): deleted_since,
+    ("410", "over"): asked("POST", f"/completions/{uuid.UUID(int=1)}/no-token", b""),
     ("412", "exists"): followed(
         ("PUT", "/schedules/a", b'{"every_seconds": 3600, "task": {"payload": 1}}'),
         lambda _: (

@@ -16,10 +16,11 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from taskflow.fetch.interface import FetchRequest
 from taskflow.model.options import TaskOptions
-from taskflow.model.outcome import Canceled, Interrupted
+from taskflow.model.outcome import Canceled, Interrupted, Parked
 from taskflow.model.task import Claim
 from taskflow.service import MEMORY_URL
 from taskflow.store.base.claims import Release
+from taskflow.store.base.parking import Parking
 from taskflow.tracing import otel
 from tests.api.live import LiveServer
 from tests.api.recorder import Recorder
@@ -358,6 +359,20 @@ def test_where_a_fetch_goes(authority, url, place):
     [fetch] = [span for span in spans.all if span.kind is SpanKind.CLIENT]
     attributes = fetch.attributes
     assert (attributes.get("server.address"), attributes.get("server.port")) == place
+
+
+def test_a_parked_attempt():
+    """Its spans end with the 202, which is no error."""
+    spans = Spans()
+    claim = claim_of(uuid.uuid4(), options=TaskOptions(traceparent=PARENT))
+    trace = otel.start(spans.processor).attempt(claim)
+    trace.fetching(FetchRequest("http://example.com/"))
+    trace.fetched(Parked(60.0))
+    trace.settled(Parking(claim.task_id, claim.token, 60.0), is_late=False)
+    [fetch], [process] = spans.named("GET"), spans.named("process")
+    assert fetch.attributes["http.response.status_code"] == 202
+    assert process.attributes["taskflow.move"] == "park"
+    assert {span.status.status_code for span in spans.all} == {StatusCode.UNSET}
 
 
 def test_interrupted_attempts(monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 from tests.chaos.counting import CountingTarget
 from tests.chaos.fleet import Fleet
 from tests.chaos.postgres import Server
+from tests.chaos.reporting import PUBLIC_URL, Reporter
 from tests.chaos.scene import Scene
 from tests.chaos.shape import Shape, shape_of
 from tests.folders import open_folder
@@ -78,8 +79,14 @@ def scene(request, tmp_path, shape, server, nodes_url, odd_settings) -> Iterator
     name = request.node.name.removeprefix("test_")
     settings = {
         "DATABASE_URL": nodes_url,
+        "TASKFLOW_PUBLIC_URL": PUBLIC_URL,
         "TASKFLOW_WEBHOOK_SECRETS": SECRET,
         **shape.bounds,
     }
-    with CountingTarget() as target, Fleet(tmp_path, settings, odd=odd_settings) as fleet:
-        yield Scene(name, shape, server, fleet, target)
+    with (
+        CountingTarget() as target,
+        Fleet(tmp_path, settings, odd=odd_settings) as fleet,
+        Reporter(fleet, shape.random("reporter")) as reporter,
+    ):
+        target.accept = reporter.accept
+        yield Scene(name, shape, server, fleet, target, reporter)

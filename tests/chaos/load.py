@@ -10,13 +10,17 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 
+from taskflow.model.task import MAX_ATTEMPTS
 from tests.chaos.fleet import Fleet
+from tests.chaos.reporting import FIRST_ATTEMPTS
 from tests.chaos.shape import Shape
 from tests.service.processes import PATIENCE_SECONDS, wait_until
 
 CLIENTS = 64  # enough that clients of a frozen node do not delay the others
 ANSWER_SECONDS = 5.5  # 503 is promised within 5
-SHARE_MISSING, SHARE_SLOW = 0.04, 0.35
+SHARE_MISSING, SHARE_SLOW, SHARE_DEFERRED = 0.04, 0.35, 0.1
+# Of tasks whose first attempt is silent; the outcome of others is always reported.
+SILENCE_SECONDS, WITHIN_SECONDS = 1, 600
 SHARE_ORDERED, ORDER_KEYS = 0.25, 12
 SHARE_UNIQUE, UNIQUE_KEYS = 0.1, 5
 SHARE_EVENTS, ENDPOINTS = 0.05, ("a", "b")
@@ -93,7 +97,14 @@ class Load:
             path = f"/missing/{key}"
         elif dice < SHARE_MISSING + SHARE_SLOW:
             path = f"/slow/{rng.randint(20, 300)}/{key}"
-        task: dict[str, object] = {"payload": self._target + path}
+        task: dict[str, object] = {}
+        if dice > 1 - SHARE_DEFERRED:
+            first = rng.choice(FIRST_ATTEMPTS)
+            path = f"/later/{first}/{key}"
+            within = SILENCE_SECONDS if first == "silent" else WITHIN_SECONDS
+            task["completion"] = {"mode": "callback", "within_seconds": within}
+            task |= {"max_attempts": MAX_ATTEMPTS, "backoff": [0.05]}
+        task["payload"] = self._target + path
         if rng.random() < SHARE_ORDERED:
             task["order_key"] = f"order {rng.randrange(ORDER_KEYS)}"
             self.sent[key] = time.monotonic()
@@ -118,7 +129,7 @@ class Load:
         while not self._is_over.wait(max(0.0, due - time.monotonic())):
             # What was missed is made up for, but not after a long wait.
             due = max(due + rng.uniform(0.5, 1.5) * pause, time.monotonic() - 1.0)
-            if rng.random() < SHARE_EVENTS:
+            if rng.random() < SHARE_EVENTS or not self.published:  # at least one
                 self._publish(rng)
             else:
                 self._post(rng)

@@ -15,6 +15,7 @@ from tests.chaos.counting import CountingTarget
 from tests.chaos.fleet import Fleet
 from tests.chaos.load import UNIQUE_KEYS, Load
 from tests.chaos.postgres import Server
+from tests.chaos.reporting import Reporter
 from tests.chaos.shape import Shape
 from tests.chaos.verdict import Verdict
 from tests.service.database import Tasks
@@ -44,12 +45,18 @@ class Scene:
     """What a scenario plays with. ``under_load`` is the play, ``judge`` the end of it."""
 
     def __init__(
-        self, name: str, shape: Shape, server: Server, fleet: Fleet, target: CountingTarget
+        self,
+        name: str,
+        shape: Shape,
+        server: Server,
+        fleet: Fleet,
+        target: CountingTarget,
+        reporter: Reporter,
     ) -> None:
         self.name, self.shape, self.server, self.fleet = name, shape, server, fleet
         self.random: random.Random = shape.random(name)
         self.load = Load(shape, fleet, target.url)
-        self._target = target
+        self._target, self._reporter = target, reporter
         self._deaths: list[Death] = []
         self._ends_of_harm: list[float] = []
 
@@ -100,7 +107,7 @@ class Scene:
         """Wait until all is quiet, say how it went, and assert what must always hold."""
         with self.look() as tasks:
             is_quiet = self._settles(tasks)
-            verdict = Verdict(tasks, self.load, self._target)
+            verdict = Verdict(tasks, self.load, self._target, self._reporter)
         self._print(verdict)
         assert is_quiet, f"these have not finished: {verdict.open_rows}"
         assert not self.fleet.gone()
@@ -108,6 +115,7 @@ class Scene:
         assert not verdict.contradictions()
         assert verdict.ordered() >= self.shape.rate * self.shape.seconds / 50, "hardly any order"
         assert verdict.events, "no events"
+        assert verdict.deferred(), "no reports"
         assert len(verdict.edges) >= self.shape.rate * self.shape.seconds / 50, "hardly any parents"
         # A machine may be too slow for more.
         assert self.load.returned >= self.load.with_unique_key - UNIQUE_KEYS
@@ -137,6 +145,7 @@ class Scene:
             "edges": len(verdict.edges),
             "returned": self.load.returned,
             "groups": len(verdict.groups),
+            "deferred": f"{verdict.deferred()} {dict(self._reporter.statuses)}",
             "twice": len(verdict.twice()),
             "gap": f"{verdict.longest_gap():.2f}s",
             "taken over": _seconds(self._take_overs(verdict)),

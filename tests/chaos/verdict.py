@@ -9,11 +9,13 @@ from typing import NamedTuple
 from tests.chaos.audit import Step, steps_of, unlawful
 from tests.chaos.counting import CountingTarget
 from tests.chaos.load import ENDPOINTS, Load
+from tests.chaos.reporting import Reporter
 from tests.service.database import Tasks
 
 ROWS = (
     "SELECT id::text, coalesce(payload ->> 'url', payload #>> '{}'), status, error_type, rescues, "
-    "order_key, unique_key, group_id::text, options ->> 'completion_of' FROM taskflow_tasks "
+    "order_key, unique_key, group_id::text, options ->> 'completion_of', "
+    "attempt, result -> 'result' ->> 'token' FROM taskflow_tasks "
     "WHERE options -> 'delivery' IS NULL"
 )
 GROUPS = "SELECT id::text, status, completions FROM taskflow_groups"
@@ -32,6 +34,7 @@ OPEN = """
     ))
     FROM taskflow_tasks AS t WHERE status IN ('PENDING', 'RUNNING') LIMIT 10
 """
+PARKED = "SELECT task_id::text FROM taskflow_parked"
 EDGES = "SELECT parent_id::text, child_id::text FROM taskflow_edges"
 
 
@@ -47,10 +50,16 @@ class Record(NamedTuple):
     unique_key: str | None
     group: str | None
     completion_of: str | None
+    attempt: int
+    token: str | None
 
     @property
     def key(self) -> str:
         return self.url.rpartition("/")[2]
+
+    @property
+    def is_deferred(self) -> bool:
+        return "/later/" in self.url
 
 
 class Sent(NamedTuple):
@@ -65,7 +74,9 @@ class Sent(NamedTuple):
 class Verdict:
     """All that is known at the end, put together."""
 
-    def __init__(self, tasks: Tasks, load: Load, target: CountingTarget) -> None:
+    def __init__(
+        self, tasks: Tasks, load: Load, target: CountingTarget, reporter: Reporter
+    ) -> None:
         self.records = [Record(*row) for row in tasks.execute(ROWS)]
         self.deliveries = [Sent(*row) for row in tasks.execute(DELIVERIES)]
         self.events: dict[str, list[str]] = dict(tasks.execute(EVENTS).fetchall())
@@ -73,7 +84,8 @@ class Verdict:
         self.steps = steps_of(tasks)
         self.edges = [(parent, child) for parent, child in tasks.execute(EDGES)]
         self.open_rows = [row for (row,) in tasks.execute(OPEN)]
-        self.load, self.target = load, target
+        self.left_parked = [task_id for (task_id,) in tasks.execute(PARKED)]
+        self.load, self.target, self.reporter = load, target, reporter
         self.ends = sorted(s.at for steps in self.steps.values() for s in steps if s.is_end)
 
     def lost(self) -> list[str]:
@@ -99,7 +111,7 @@ class Verdict:
             why = unlawful(self.steps[record.task_id]) or self._unexplained(record)
             if why:
                 found.append(f"{why}: {record}, {self.steps[record.task_id]}")
-        found += self.disorder() + self.duplicates() + self.premature()
+        found += self.disorder() + self.duplicates() + self.premature() + self.misreported()
         return found + self.wrong_deliveries() + self.miscompleted()
 
     def wrong_deliveries(self) -> list[str]:
@@ -142,6 +154,18 @@ class Verdict:
             if record.completion_of is not None
             and self.steps[record.task_id][0].number < last[record.completion_of]
         ]
+
+    def misreported(self) -> list[str]:
+        """Return what contradicts the reports: none for an attempt that was over is accepted."""
+        found = [f"accepted, although its attempt was over: {self.reporter.accepted_late}"]
+        found = found if self.reporter.accepted_late else []
+        odd = self.reporter.statuses.keys() - {0, 200, 410, 503}
+        found += [f"{status} from a report" for status in odd]
+        return found + [f"left parked: {task_id}" for task_id in self.left_parked]
+
+    def deferred(self) -> int:
+        """Return the number of tasks whose outcome was reported."""
+        return sum(record.is_deferred for record in self.records)
 
     def duplicates(self) -> list[str]:
         """Return the unique keys that more than one task has, or was said to have."""
@@ -196,9 +220,13 @@ class Verdict:
         return sum(record.status in ("PENDING", "RUNNING") for record in self.records)
 
     def twice(self) -> list[str]:
-        """Keys that the target was asked for more than once."""
-        asked = self.target.asked.items()
-        return [key for key, times in asked if len(times) > 1 and key not in ENDPOINTS]
+        """Keys that the target was asked for more often than there were attempts that count."""
+        attempts = {record.key: record.attempt for record in self.records}
+        return [
+            key
+            for key, times in self.target.asked.items()
+            if len(times) > attempts.get(key, 1) and key not in ENDPOINTS
+        ]
 
     def longest_gap(self) -> float:
         """Return the longest time without a finished task while tasks were submitted."""
@@ -225,10 +253,23 @@ class Verdict:
         return min((seen for seen in self.target.asked[key] if seen > at), default=float("inf"))
 
     def _unexplained(self, record: Record) -> str | None:
+        if record.is_deferred:
+            return self._without_a_report(record) or self._too_often(record)
         answers = self.target.answered.get(record.key, set())
         ended = {"COMPLETED": {200}, "FAILED": {404}}.get(record.status)
         if answers != ended or record.error_type not in (None, "http_status"):
             return f"an end that does not follow from the answers {answers}"
+        return self._too_often(record)
+
+    def _without_a_report(self, record: Record) -> str | None:
+        completed = self.reporter.completed[record.key]
+        if (record.status, record.error_type) != ("COMPLETED", None) or len(completed) > 1:
+            return f"not one outcome, but {completed}"
+        # The answer may have been lost.
+        known = set(completed) or self.reporter.reported[record.key]
+        return None if record.token in known else f"not an outcome of {known}"
+
+    def _too_often(self, record: Record) -> str | None:
         returns = [step.is_return for step in self.steps[record.task_id]].count(True)
         if len(self.target.asked[record.key]) > 1 + returns or record.rescues > returns:
             return "more fetches than claims"

@@ -22,7 +22,7 @@ from tests.cli.conftest import KEY
 from tests.folders import open_folder
 from tests.replicas import make_synchronous, primary_in, standby_of, url_of_hosts
 from tests.service.database import url_of
-from tests.service.processes import running
+from tests.service.processes import running, wait_until
 from tests.service.targets import ANSWER, SocketServer
 from tests.store.test_pgbouncer import bouncer  # noqa: F401 - a fixture
 
@@ -417,9 +417,13 @@ class TestService:
             server = stack.enter_context(running("serve", tmp_path, **own))
             newer = {**own, "PYTHONTZPATH": str(tmp_path)}
             stack.enter_context(running("worker", tmp_path, **newer))
-            _, found = doctor(tmp_path, url=f"http://127.0.0.1:{server.port}")
-            assert states(found["time zones"]) == ["ok", "warning"]
-            assert ", 2099a)" in found["time zones"][1]["detail"]
+
+            def is_reported() -> bool:  # the worker may not have registered yet
+                _, found = doctor(tmp_path, url=f"http://127.0.0.1:{server.port}")
+                zones = found["time zones"]
+                return states(zones) == ["ok", "warning"] and ", 2099a)" in zones[1]["detail"]
+
+            wait_until(is_reported)
 
     def test_a_healthy_service(self, tmp_path, memory_server):
         code, found = doctor(tmp_path, url=memory_server.url)

@@ -216,6 +216,9 @@ class TestSchedules:
         times = [dt.datetime.fromisoformat(text) for text in runs["times"]]
         assert (runs["paused"], len(times)) == (True, 5)
         assert {(later - one).seconds for one, later in itertools.pairwise(times)} == {90}
+        completion = ("--completion", "poll", "--within", "1h")
+        [changed] = cli_of_each.ok("schedules", "put", "reports", *completion, "--json").documents
+        assert changed["task"]["completion"] == {"mode": "poll", "within_seconds": 3600}
         cli_of_each.ok("schedules", "put", "reports", "--overlap", "skip")
         shown = cli_of_each.ok("schedules", "show", "reports").out
         assert "every 1 min 30 s" in shown

@@ -76,12 +76,24 @@ class TestUrls:
         assert (row[0], row[-1]) == (child, "2 parents have not finished")
         assert service.show(child)["on_parent_failure"] == "run"
 
+    def test_completion(self, cli_of_each, service):
+        """A task says how it is completed after a 202."""
+        url = "http://127.0.0.1:9/"
+        options = ("--completion", "POLL", "--within", "90m", "--delay", "1h")
+        [task_id] = cli_of_each.ok("submit", url, *options).lines
+        assert service.show(task_id)["completion"] == {"mode": "poll", "within_seconds": 5400}
+        shown = [line.split() for line in cli_of_each.ok("show", task_id).out.splitlines()]
+        assert ["completion", "poll", "within", "1", "h", "30", "min"] in shown
+        refused = cli_of_each.run("submit", url, "--completion", "poll")
+        assert (refused.code, "completion must be an object" in refused.err) == (1, True)
+
     @pytest.mark.parametrize(
         ("options", "needed"),
         [
             (("--on-conflict", "return"), "--on-conflict needs --unique-key"),
             (("--unique-while", "pending"), "--unique-while needs --unique-key"),
             (("--debounce-delay", "5s"), "--debounce-delay needs --debounce-key"),
+            (("--within", "1h"), "--within needs --completion"),
         ],
     )
     def test_options_of_keys_without_a_key(self, cli, options, needed):

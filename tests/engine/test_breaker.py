@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from taskflow.model.outcome import ErrorType, Failed, Fetched
+from taskflow.model.outcome import ErrorType, Failed, Fetched, Parked
 from taskflow.model.task import NewTask
 from tests.engine.conftest import response
 
@@ -78,9 +78,10 @@ async def test_each_pause_is_longer(autojump_clock, run):
     assert pauses(started)[:8] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
-async def test_any_response_closes_the_breaker(autojump_clock, run):
+@pytest.mark.parametrize("response", [NOT_FOUND, Parked(1.0)])
+async def test_any_response_closes_the_breaker(autojump_clock, run, response):
     """The status does not matter: the host responds."""
-    started, _ = await run(30, REFUSED, BUSY, REFUSED, NOT_FOUND)
+    started, _ = await run(30, REFUSED, BUSY, REFUSED, response)
     assert pauses(started) == [1.0]
 
 

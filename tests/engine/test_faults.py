@@ -16,7 +16,7 @@ from taskflow.telemetry import Event
 def events(monkeypatch):
     """The events that the engine logs."""
     seen: list[Event] = []
-    for module in ("context", "node", "settler"):
+    for module in ("context", "node", "settler", "outcome_writes"):
         monkeypatch.setattr(
             f"taskflow.engine.{module}.emit",
             lambda event, **fields: seen.append(event),
@@ -170,7 +170,7 @@ async def test_statements_are_limited_in_size(
     autojump_clock, new_bench, nursery, events, monkeypatch
 ):
     """Large results are not sent to the store all in one statement."""
-    monkeypatch.setattr("taskflow.engine.settler.MAX_STATEMENT_BYTES", 1000)
+    monkeypatch.setattr("taskflow.engine.outcome_writes.MAX_STATEMENT_BYTES", 1000)
     bench = new_bench(workers=30)
     await bench.add(*[1] * 30)
     sizes = []
@@ -191,7 +191,7 @@ async def test_responses_of_failures_count_for_the_size(
     autojump_clock, new_bench, nursery, monkeypatch, is_final
 ):
     """What failed attempts keep is written in bounded portions, too."""
-    monkeypatch.setattr("taskflow.engine.settler.MAX_STATEMENT_BYTES", 1000)
+    monkeypatch.setattr("taskflow.engine.outcome_writes.MAX_STATEMENT_BYTES", 1000)
     bench = new_bench(workers=30, fetch_timeout_seconds=1.0)
     bench.fetcher.response_bytes = 100
     task = NewTask(msgspec.Raw(b'"http://target/60"'), max_attempts=1 if is_final else 2)

@@ -14,6 +14,8 @@ from tests.fuzz.fuzzer import KEY, Length
 from tests.fuzz.idle import open_idle_app
 from tests.logs import capture_logs
 
+# With a URL at which targets could report.
+IDLE = {"open_app": open_idle_app, "key": KEY, "public_url": "https://tasks.example.com"}
 SHORT = Length(examples=4, edge_step=20)
 LONG_EXAMPLES = 1500
 
@@ -41,12 +43,12 @@ def length(pytestconfig: pytest.Config) -> Length:
 def idle_server(request: pytest.FixtureRequest) -> Iterator[LiveServer]:
     """A server on each store in turn that fetches nothing, and has a task of every status."""
     if request.param == "memory":
-        with LiveServer(database_url=MEMORY_URL, open_app=open_idle_app, key=KEY) as server:
+        with LiveServer(database_url=MEMORY_URL, **IDLE) as server:
             yield server
     else:
         with (
             open_database(request.getfixturevalue("postgres_server")) as url,
-            LiveServer(database_url=url, open_app=open_idle_app, key=KEY) as server,
+            LiveServer(database_url=url, **IDLE) as server,
         ):
             yield server
 

@@ -37,7 +37,7 @@ def test_all_series_exist_from_the_start(metrics):
         name = family.name + ("_count" if family.kind is Kind.HISTOGRAM else "")
         assert len(list(reported.samples(name))) == len(family.series), name
     assert reported.sum("taskflow_attempts_total") == 0
-    expected = 4 + len(POSTPONING) + 2 * len(ErrorType)
+    expected = 5 + len(POSTPONING) + 2 * len(ErrorType)
     assert len(list(reported.samples("taskflow_attempts_total"))) == expected
     assert reported.value("taskflow_processes") == 1
     assert reported.value("taskflow_build_info", version=__version__) == 1

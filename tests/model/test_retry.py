@@ -26,9 +26,9 @@ def test_statuses_that_are_not(status):
 
 @pytest.mark.parametrize("error_type", [t for t in ErrorType if t is not ErrorType.HTTP_STATUS])
 def test_which_other_failures_are_tried_again(error_type):
-    """Time, connections, names and credentials may be better later; nothing else is."""
+    """Time, connections, names, credentials and what a target reports may be better later."""
     passing = {ErrorType.TIMEOUT, ErrorType.CONNECT, ErrorType.DNS}
-    passing |= {ErrorType.TOKEN, ErrorType.CREDENTIAL_MISSING}
+    passing |= {ErrorType.TOKEN, ErrorType.CREDENTIAL_MISSING, ErrorType.REPORTED}
     assert is_retryable(Failed(error_type, "e")) == (error_type in passing)
 
 

@@ -16,11 +16,13 @@ from taskflow.model.topics import EndpointDefinition
 from taskflow.settings import Settings
 from taskflow.store.base.claims import IdleNode
 from taskflow.store.base.groups import GroupStore
+from taskflow.store.base.parking import ParkingStore
 from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.topics import TopicStore
 from taskflow.store.encrypted import (
     EncryptedGroups,
+    EncryptedParking,
     EncryptedSchedules,
     EncryptedStore,
     EncryptedTopics,
@@ -32,6 +34,7 @@ from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import failed, new_task
 from tests.store.flow_contract import FlowContract
 from tests.store.monitoring_contract import MonitoringContract
+from tests.store.parking_contract import HOUR, URL, ParkingContract, parking, slow_task
 
 KEY, OTHER_KEY = b"1" * 32, b"2" * 32
 ALL = ("payloads", "results")
@@ -57,6 +60,10 @@ def opened(claims):
 class OpeningStore(EncryptedStore):
     """An encrypted store whose claims are decrypted, as workers do it."""
 
+    def __init__(self, store, encryption):
+        super().__init__(store, encryption)
+        self.parking = OpeningParking(store.parking, encryption)
+
     async def claim(self, *args, **options):
         return opened(await self._store.claim(*args, **options))
 
@@ -64,7 +71,21 @@ class OpeningStore(EncryptedStore):
         await self._store.wait_for_work(node and OpeningNode(node))
 
 
-class Contract(FlowContract, CallbacksContract, MonitoringContract):
+class OpeningParking(EncryptedParking):
+    """Parked attempts whose claims are decrypted, as workers do it."""
+
+    async def find(self, task_id):
+        found = await self._parking.find(task_id)
+        return found and msgspec.structs.replace(found, claim=ENCRYPTION.open_claim(found.claim))
+
+    async def take_due(self, **options):
+        return [
+            msgspec.structs.replace(one, claim=ENCRYPTION.open_claim(one.claim))
+            for one in await super().take_due(**options)
+        ]
+
+
+class Contract(FlowContract, CallbacksContract, MonitoringContract, ParkingContract):
     test_a_page_is_bounded_by_bytes = None  # what is encrypted is longer
 
 
@@ -112,6 +133,12 @@ PASSED_ON_BY_TOPICS = {
         (TaskStore, EncryptedStore, PASSED_ON | STAYS_ENCRYPTED),
         (ScheduleStore, EncryptedSchedules, PASSED_ON_BY_SCHEDULES),
         (TopicStore, EncryptedTopics, PASSED_ON_BY_TOPICS),
+        (
+            ParkingStore,
+            EncryptedParking,
+            # A claim that is found stays encrypted, as those that are claimed.
+            {"find", "extend", "seconds_to_next", "end_unrecorded", "wait_for_parked"},
+        ),
         (
             GroupStore,
             EncryptedGroups,
@@ -181,3 +208,41 @@ async def test_deliveries_of_an_encrypted_endpoint():
         with pytest.raises(KeyMissing):
             await one.topics.publish(event)
     assert await store.claim(node, limit=9) == []
+
+
+async def test_urls_of_parked_attempts():
+    """The URL that is polled is encrypted for its task; a node without the key leaves the poll."""
+    inner = MemoryStore()
+    store = encrypted_store(inner, ENCRYPTION)
+    other = encrypted_store(inner, Encryption(Keyring([OTHER_KEY]), ALL))
+    plain = encrypted_store(inner, Encryption(Keyring([OTHER_KEY, KEY])))
+    node = await store.register("here", lease_seconds=30)
+    await store.add([slow_task()])
+    [claim] = await store.claim(node, limit=1)
+    polled = {"poll_url": URL, "poll_delay_seconds": 0.0}
+    await store.parking.park([parking(claim, HOUR, **polled)])
+    [stored] = await inner.parking.take_due(limit=1, take_seconds=0.0)
+    assert stored.poll_url.startswith('{"$encrypted":"')
+    assert await other.parking.take_due(limit=1, take_seconds=0.0) == []
+    for one in (store, plain):
+        [due] = await one.parking.take_due(limit=1, take_seconds=0.0)
+        assert due.poll_url == URL
+    copied = ENCRYPTION.seal_poll_url(URL, node)
+    await inner.parking.park([parking(claim, HOUR, poll_url=copied)])
+    assert await store.parking.take_due(limit=1, take_seconds=0.0) == []
+    await plain.parking.park([parking(claim, HOUR, **polled)])
+    [stored] = await inner.parking.take_due(limit=1, take_seconds=0.0)
+    assert stored.poll_url == URL
+
+
+async def test_overdue_attempts_need_no_key():
+    """A node without the key for its URL ends an attempt that is overdue."""
+    inner = MemoryStore()
+    store = encrypted_store(inner, ENCRYPTION)
+    other = encrypted_store(inner, Encryption(Keyring([OTHER_KEY]), ALL))
+    node = await store.register("here", lease_seconds=30)
+    await store.add([slow_task()])
+    [claim] = await store.claim(node, limit=1)
+    await store.parking.park([parking(claim, 0.0, poll_url=URL)])
+    [due] = await other.parking.take_due(limit=1, take_seconds=HOUR)
+    assert (due.claim.task_id, due.is_overdue, due.poll_url) == (claim.task_id, True, None)

@@ -8,6 +8,7 @@ import msgspec
 import psycopg
 import trio
 
+from taskflow.model.completion import Completion, CompletionMode
 from taskflow.model.credential import Bearer
 from taskflow.model.encryption import Encryption
 from taskflow.model.endpoint_secrets import seal_secret, unseal_secret
@@ -23,6 +24,7 @@ from taskflow.model.task import NewTask, TaskStatus
 from taskflow.model.topics import EndpointDefinition
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Retry, Settlement
+from taskflow.store.base.parking import Parking
 from taskflow.store.encrypted import EncryptedStore
 from taskflow.store.postgres import key_rotation
 from taskflow.store.postgres.database import open_database
@@ -138,6 +140,7 @@ def sealed_left(url: str) -> list[str]:
         UNION ALL SELECT response::text FROM taskflow_attempts
         UNION ALL SELECT definition::text FROM taskflow_schedules
         UNION ALL SELECT template::text FROM taskflow_endpoints
+        UNION ALL SELECT poll_url FROM taskflow_parked
     ) AS every (text),
     regexp_matches(every.text, '\\{"\\$encrypted":"(.{8})', 'g') AS found
     """
@@ -190,6 +193,31 @@ async def test_completion_tasks_of_groups(database_url):
         assert [await store.groups.page(limit=10), await store.page(limit=10)] == before
         [callback] = [task for task in before[1].tasks if task.callback_of]
         assert b"$encrypted" not in bytes(callback.payload)
+
+
+async def test_urls_of_parked_attempts(database_url):
+    """They are polled as before, and those that are not encrypted are left alone."""
+    options = TaskOptions(completion=Completion(CompletionMode.POLL, 600))
+    async with open_store(database_url, OLD) as store:
+        await store.add([new_task(number, options=options) for number in range(3)])
+        node = await store.register("here", lease_seconds=600)
+        first, *others = await store.claim(node, limit=3)
+        url = "http://a.example/?token=secret"
+        parkings = [Parking(one.task_id, one.token, 600) for one in others]
+        sealed = Parking(first.task_id, first.token, 600, poll_url=url)
+        await store.parking.park([sealed, parkings[0]])
+        plain = msgspec.structs.replace(parkings[1], poll_url=url)
+        await store._store.parking.park([plain])
+    assert len(sealed_left(database_url)) == 1
+    done = await rotate(database_url, NEW, OLD)
+    assert (done.rotated, done.left) == ({"tasks": 3, "parked": 1}, {})
+    assert (done.checked, len(sealed_left(database_url))) == (6, 1)
+    async with open_store(database_url, NEW) as store:
+        due = await store.parking.take_due(limit=9, take_seconds=60)
+        assert {one.claim.task_id: one.poll_url for one in due} == {
+            first.task_id: url,
+            others[1].task_id: url,
+        }
 
 
 async def test_a_key_that_is_missing(database_url):

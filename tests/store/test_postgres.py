@@ -43,6 +43,7 @@ from tests.store.graphs_contract import GraphContract
 from tests.store.groups_contract import GroupContract
 from tests.store.monitoring_contract import MonitoringContract
 from tests.store.order_keys_contract import OrderContract
+from tests.store.parking_contract import ParkingContract
 from tests.store.signing_keys_contract import SigningKeysContract
 from tests.store.topics_contract import TopicContract
 from tests.store.uniqueness_contract import UniquenessContract
@@ -63,6 +64,7 @@ class TestPostgresStore(
     SigningKeysContract,
     TopicContract,
     UniquenessContract,
+    ParkingContract,
 ):
     @pytest.fixture
     async def store(self, database_url):

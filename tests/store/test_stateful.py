@@ -38,6 +38,7 @@ from hypothesis.stateful import (
 
 from taskflow.model import lifecycle
 from taskflow.model.audit import Action, NewEntry
+from taskflow.model.completion import FOR_COMPLETION
 from taskflow.model.errors import (
     GroupClosed,
     IllegalMove,
@@ -61,12 +62,13 @@ from taskflow.model.outcome import ErrorType
 from taskflow.model.parents import OnParentFailure
 from taskflow.model.queues import RecentCounts
 from taskflow.model.schedule import Overlap, ScheduleDefinition, Timing
-from taskflow.model.task import AttemptStatus, NewTask, Task, TaskStatus
+from taskflow.model.task import AttemptStatus, ClaimKey, NewTask, Task, TaskStatus
 from taskflow.model.topic_events import NewEvent
 from taskflow.model.topics import EndpointDefinition
 from taskflow.model.uniqueness import ALWAYS_UNIQUE, Debounce, Existing, OnConflict, Unique
 from taskflow.settings import Settings
 from taskflow.store.base.claims import Release, Retry, Settlement
+from taskflow.store.base.parking import Parking
 from taskflow.store.base.store import TaskStore
 from taskflow.store.memory.store import MemoryStore
 from taskflow.store.postgres.store import PostgresStore, open_postgres
@@ -79,6 +81,17 @@ QUEUES = ("default", "mail", "Z")
 EXPECTED = (GroupClosed, IllegalMove, LeaseLost, NotUnique, ScheduleOverlap, Unprocessable)
 OVERLAPS = (Overlap.SKIP, Overlap.CANCEL_PREVIOUS)
 KEY = "a"
+PARKED = -1  # in place of a node
+# Overdue now or later; not polled, polled at once, or polled later.
+PARKINGS = [
+    Parking(*(uuid.UUID(int=0),) * 2, within, poll_url=url, poll_delay_seconds=delay)
+    for within in (0.0, LATER_SECONDS)
+    for url, delay in (
+        (None, 0.0),
+        ("http://x.example/", 0.0),
+        ("http://x.example/", LATER_SECONDS),
+    )
+]
 COMPLETION = NewTask(msgspec.Raw(b'{"url":"1"}'), max_attempts=3, delay_seconds=LATER_SECONDS)
 NOW = dt.datetime.now(dt.UTC)
 OVER = NOW - dt.timedelta(hours=1)
@@ -167,6 +180,15 @@ class Key(NamedTuple):
 
 
 @dataclass
+class KnownParked:
+    """What the model knows of a parked attempt: by the clock of the stores, it is now or later."""
+
+    is_overdue: bool
+    is_polled: bool = False
+    is_due: bool = False
+
+
+@dataclass
 class Known:
     """What the model knows of a task."""
 
@@ -196,6 +218,7 @@ class Known:
     has_started: bool = False
     debounced: int = 0
     hold: tuple[int, int] | None = None  # which claim, of which node
+    parked: KnownParked | None = None
     attempts: list[tuple[int, str]] = field(default_factory=list)
     ends: list[TaskStatus] = field(default_factory=list)
 
@@ -226,7 +249,7 @@ class Known:
     def move(self, move: Move) -> None:
         self.status = lifecycle.target_of(self.status, move, holds_key=self.holds_key)
         if self.status is not TaskStatus.RUNNING:
-            self.hold = None
+            self.hold = self.parked = None
         if self.status.is_final:
             self.is_waiting = False
             self.ends.append(self.status)
@@ -275,7 +298,7 @@ class Law(RuleBasedStateMachine):
         self.group_ids: list[tuple[uuid.UUID, uuid.UUID]] = []
         self.checked_groups: list[tuple] = []
         self.ids: list[tuple[uuid.UUID, uuid.UUID]] = []
-        self.alive: dict[int, bool] = {}
+        self.alive: dict[int, bool] = {PARKED: True}
         self.node_ids: list[tuple[uuid.UUID, uuid.UUID]] = []
         self.made_claims: list[tuple[int, int, object, object]] = []
         self.turns = itertools.count()
@@ -303,6 +326,7 @@ class Law(RuleBasedStateMachine):
 
     @initialize(target=tasks, priorities=st.lists(st.integers(-2, 2), min_size=4, max_size=4))
     def begin_with_tasks(self, priorities):
+        first = len(self.known)
         return multiple(
             *[
                 self.add_one(priority, is_due=True, expires_at=LATER, retention_seconds=0.0)
@@ -310,13 +334,29 @@ class Law(RuleBasedStateMachine):
             ],
             # Few other steps lead to a task that holds the key, and to one that its parents start.
             self.add_in_line(OnFailure.HOLD, OVER),
-            self.add_child({0}, OnParentFailure.RUN, None),
+            self.add_child({first}, OnParentFailure.RUN, None),
             self.add_delivery(),
         )
 
     @initialize(target=nodes)
     def begin_with_nodes(self):
         return multiple(*[self.add_node() for _ in range(3)])
+
+    @initialize(target=claims, parking=st.none() | st.sampled_from(PARKINGS))
+    def begin_with_a_claim(self, parking):
+        """Few other steps lead to one that is parked."""
+        self.add_one(2, is_due=True)
+        self.a_line_goes_on()  # nothing is locked after that
+        return self.claim(self.add_node(), 1, 0, parking)
+
+    @initialize(target=tasks, on_failure=st.none() | st.none() | st.sampled_from(OnMemberFailure))
+    def begin_with_a_group(self, on_failure):
+        """Few other steps lead to one that has completed, and completes again."""
+        if on_failure is None:
+            return multiple()
+        number = self.complete_again(self.add_group(on_failure))
+        self.a_line_goes_on()
+        return number
 
     # Groups
 
@@ -562,6 +602,9 @@ class Law(RuleBasedStateMachine):
 
     def check_line(self, task: Known, shown: Task, side: int) -> None:
         assert (shown.order_key, shown.on_failure) == (task.order_key, task.on_failure)
+        if task.parked is not None:
+            assert shown.waiting_for == FOR_COMPLETION
+            shown = msgspec.structs.replace(shown, waiting_for=None)
         if task.parents:
             self.check_parents(task, shown, side)
             return
@@ -857,8 +900,9 @@ class Law(RuleBasedStateMachine):
         """The node that holds this claim dies, which other steps seldom lead to."""
         chosen = self.held_or(chosen, is_held)
         hold = self.known[self.made_claims[chosen][0]].hold
-        if hold is None or hold[0] != chosen:  # then another one: of all claims few are held
-            hold = next((task.hold for task in self.known if task.hold), None)
+        if hold is None or hold[0] != chosen or hold[1] == PARKED:
+            # Then another one: of all claims few are held.
+            hold = next((one.hold for one in self.known if one.hold and not one.parked), None)
         if hold is not None:
             self.die(hold[1], max_rescues)
 
@@ -914,8 +958,14 @@ class Law(RuleBasedStateMachine):
 
     # Claims
 
-    @rule(target=claims, node=nodes, limit=st.integers(1, 4), by_age=st.integers(0, 2))
-    def claim(self, node, limit, by_age):
+    @rule(
+        target=claims,
+        node=nodes,
+        limit=st.integers(1, 4),
+        by_age=st.integers(0, 2),
+        parking=st.none() | st.sampled_from(PARKINGS),
+    )
+    def claim(self, node, limit, by_age, parking):
         arguments = {"limit": limit, "by_age": by_age}
         found = self.by_node("claim", node, arguments, arguments)
         expected = self.expected_claims(limit, by_age) if self.alive[node] else []
@@ -931,6 +981,8 @@ class Law(RuleBasedStateMachine):
             task.move(Move.CLAIM)
             task.hold = (made[-1], node)
             assert in_memory.attempt == in_postgres.attempt == task.attempt
+        if made and parking is not None:
+            self.park(made[-1], parking)
         return multiple(*made)
 
     def expected_claims(self, limit: int, by_age: int) -> list[Known]:
@@ -1006,6 +1058,63 @@ class Law(RuleBasedStateMachine):
 
         if task := self.write("release", "releases", chosen, give_back):
             task.give_back(Move.RELEASE, "INTERRUPTED" if has_started else None)
+
+    # Parked attempts. Part of other rules: with more rules, sequences get to fewer places
+
+    def park(self, chosen: int, parking: Parking) -> None:
+        def parking_of(claim):
+            ids = {"task_id": claim.task_id, "token": claim.token}
+            return msgspec.structs.replace(parking, **ids)
+
+        if task := self.write("parking.park", "parkings", chosen, parking_of):
+            is_overdue = parking.within_seconds == 0.0
+            is_polled = parking.poll_url is not None
+            task.hold = (chosen, PARKED)
+            task.parked = task.parked or KnownParked(is_overdue)
+            task.parked.is_polled = is_polled
+            is_poll_due = is_polled and parking.poll_delay_seconds == 0.0
+            task.parked.is_due = task.parked.is_overdue or is_poll_due
+
+    def extend(self, chosen: int, *, is_overdue: bool) -> None:
+        number, _, *made = self.made_claims[chosen]
+        within = {"within_seconds": 0.0 if is_overdue else LATER_SECONDS}
+        keys = [ClaimKey(one.task_id, one.token) for one in made]
+        answers = self.both("parking.extend", *({"key": key, **within} for key in keys))
+        task = self.known[number]
+        held = task.hold is not None and task.hold[0] == chosen
+        assert [answer is not None for answer in answers] == [held] * 2
+        if held and task.parked is not None:
+            task.parked.is_overdue = is_overdue
+            task.parked.is_due = is_overdue or (task.parked.is_polled and task.parked.is_due)
+            self.seen.add("extended")
+
+    def take_due(self, take_seconds: float) -> None:
+        parked = {task.number: task.parked for task in self.known if task.parked}
+        due = {number: one.is_overdue for number, one in parked.items() if one.is_due}
+        for seconds in self.both("parking.seconds_to_next", {}):
+            assert (seconds is None) == (not parked)
+            assert seconds is None or (seconds == 0.0) == bool(due)
+        taken = self.both("parking.take_due", {"limit": 1000, "take_seconds": take_seconds})
+        for side, some in enumerate(taken):
+            numbers = [[ids[side] for ids in self.ids].index(one.claim.task_id) for one in some]
+            assert dict(zip(numbers, (one.is_overdue for one in some), strict=True)) == due
+            for number, one in zip(numbers, some, strict=True):
+                self.check_found(number, side, one)
+                assert (one.poll_url is not None) == parked[number].is_polled
+        for number, is_overdue in due.items():
+            parked[number].is_due = take_seconds == 0.0
+            self.seen.add("overdue" if is_overdue else "polled")
+
+    def find_attempt(self, number: int) -> None:
+        for side, found in enumerate(self.by_id("parking.find", number)):
+            assert (found is not None) == (self.known[number].hold is not None)
+            if found is not None:
+                self.check_found(number, side, found)
+
+    def check_found(self, number: int, side: int, found) -> None:
+        claim = self.made_claims[self.known[number].hold[0]][2 + side]
+        assert (found.claim.token, found.claim.attempt) == (claim.token, claim.attempt)
+        assert found.claim.payload == claim.payload
 
     # Actions of clients
 
@@ -1164,8 +1273,28 @@ class Law(RuleBasedStateMachine):
             task.error_type = "expired"
             self.seen.add("expired")
 
-    @rule()
-    def ask_for_the_next_expiry(self):
+    @rule(
+        number=tasks,
+        is_running=st.booleans(),
+        take_seconds=st.sampled_from([0.0, LATER_SECONDS]),
+        is_overdue=st.none() | st.booleans(),
+        parking=st.none() | st.sampled_from(PARKINGS),
+    )
+    def look_after_parked(self, number, is_running, take_seconds, is_overdue, parking):
+        """And ask for the next expiry."""
+        self.ask_for_the_next_expiry()
+        self.take_due(take_seconds)
+        if is_running:
+            number = next((task.number for task in self.known if task.hold), number)
+        self.find_attempt(number)
+        claims = [one for one, made in enumerate(self.made_claims) if made[0] == number]
+        for chosen in claims[-2:]:  # of which one may be over
+            if is_overdue is not None:
+                self.extend(chosen, is_overdue=is_overdue)
+            if parking is not None:
+                self.park(chosen, parking)
+
+    def ask_for_the_next_expiry(self) -> None:
         moments = [task.expires_at for task in self.waiting() if task.expires_at]
         for seconds in self.both("seconds_to_expiry", {}):
             assert (seconds is None) == (not moments)
@@ -1298,5 +1427,5 @@ def test_both_stores_keep_the_law(stores: Stores, is_long: bool) -> None:
     places = ("expired", "deleted", "audited", "overlap", "promoted", "skipped")
     of_parents = ("ended by a parent", "started by parents")
     of_groups = ("not joined", "rest canceled", "completed", "completed again")
-    others = ("rejected", "displaced")
+    others = ("rejected", "displaced", "overdue", "polled", "extended")
     assert seen == {*AttemptStatus, *places, *of_parents, *of_groups, *Existing, *others}

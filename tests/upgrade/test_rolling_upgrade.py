@@ -12,12 +12,15 @@ import msgspec
 import psycopg
 import pytest
 import trio
+import trio.testing
 from msgspec import UNSET
 
 from taskflow import Submission, enqueue_many
 from taskflow.model.groups import Group, GroupCounts, GroupStatus, NewGroup
-from taskflow.model.task import NewTask
+from taskflow.model.task import Claim, NewTask, TaskStatus
 from taskflow.settings import Settings
+from taskflow.store.base.claims import Settlement
+from taskflow.store.base.parking import Parking
 from taskflow.store.postgres.migrate import migrations
 from taskflow.store.postgres.store import open_postgres
 from tests.chaos import audit
@@ -25,8 +28,9 @@ from tests.chaos.fleet import Fleet
 from tests.cli.command import CommandLine
 from tests.loopback import SECRET
 from tests.receiver import Receiver
-from tests.service.database import Tasks
+from tests.service.database import Row, Tasks
 from tests.service.processes import clean_environ, running, started, wait_until
+from tests.store.contract import NodeTaker
 from tests.upgrade import old
 from tests.upgrade.load import Load
 from tests.upgrade.target import MoodyTarget
@@ -39,6 +43,12 @@ ENQUEUE = """
 import sys, psycopg, taskflow
 with psycopg.connect(sys.argv[1]) as connection:
     print(taskflow.enqueue(connection, "no url").id)
+"""
+RUN_NOWHERE = """
+    INSERT INTO taskflow_tasks (status, payload, size_bytes, attempt, started_at, node_id,
+                                claim_token)
+    VALUES ('RUNNING', '"no url"', 8, 1, now(), gen_random_uuid(), gen_random_uuid())
+    RETURNING id::text
 """
 FIRINGS = """
     SELECT schedule, count(*), count(DISTINCT f.task_id), count(t.id),
@@ -265,6 +275,55 @@ def test_a_group_beside_the_version_before(tmp_path, tasks, before):
         assert str(group.id) in [value for (value,) in tasks.execute(ended)]
         body = node.ask("GET", f"/tasks/{done.completion_task_id}").body
         assert (body["status"], body["error_type"]) == ("FAILED", "invalid_url")
+
+
+@pytest.mark.parametrize("end", ["cancel", "settle"])
+def test_a_parked_task_beside_the_version_before(tmp_path, tasks, before, end):
+    """A node of that version rescues others, but not this one, and may cancel it."""
+    quick = {"TASKFLOW_HEARTBEAT_SECONDS": 0.2, "TASKFLOW_LEASE_SECONDS": 2}
+    with running("serve", tmp_path, DATABASE_URL=tasks.url, **quick, **before) as node:
+        migrated = CommandLine(tmp_path, url=None).run("migrate", DATABASE_URL=tasks.url)
+        assert migrated.code == 0, migrated
+        parked = trio.run(park, tasks.url)
+        for _ in range(2):
+            # Its node has no row. Of those that are lost, the node of that version takes all.
+            [(lost,)] = tasks.execute(RUN_NOWHERE)
+            wait_until(lambda lost=lost: tasks.row(lost).status == "FAILED")
+            assert tasks.row(lost).rescues == 1
+        assert tasks.row(str(parked.task_id)) == Row("RUNNING", attempt=1, rescues=0)
+        assert node.ask("GET", f"/tasks/{parked.task_id}").body["status"] == "RUNNING"
+        assert tasks.execute("SELECT FROM taskflow_parked").rowcount == 1
+        if end == "cancel":
+            assert node.ask("POST", f"/tasks/{parked.task_id}/cancel").status == 200
+        else:
+            trio.run(complete, tasks.url, parked)
+        wanted = {"cancel": "CANCELED", "settle": "COMPLETED"}[end]
+        assert node.ask("GET", f"/tasks/{parked.task_id}").body["status"] == wanted
+        assert tasks.execute("SELECT FROM taskflow_parked").rowcount == 0
+
+
+async def park(url: str) -> Claim:
+    """Park a task that a node of this version has claimed: the other one does not get it."""
+    async with open_postgres(url, Settings()) as store:
+        node = await store.register("new", lease_seconds=30)
+        taker = NodeTaker(node, 1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(taker.wait, store)
+            while not taker.claims:  # the other node gets those that are added between two waits
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                await store.add([NewTask(msgspec.Raw(b'"no url"'))])
+            nursery.cancel_scope.cancel()
+        [claim] = taker.claims
+        parking = Parking(claim.task_id, claim.token, within_seconds=3600)
+        assert await store.parking.park([parking]) == {claim.task_id}
+        await store.retire(node)
+        return claim
+
+
+async def complete(url: str, claim: Claim) -> None:
+    settlement = Settlement(claim.task_id, claim.token, TaskStatus.COMPLETED, result=b"1")
+    async with open_postgres(url, Settings()) as store:
+        assert await store.settle([settlement]) == {claim.task_id}
 
 
 async def add_group(url: str) -> Group:

@@ -43,6 +43,10 @@ class AccessPolicy(enum.Enum):
     NO_KEY = enum.auto()
     """Everybody may read it; hosts and origins are checked."""
 
+    URL_TOKEN = enum.auto()
+    """Everybody may ``POST``, from anywhere: the path has a token, which the handler checks. Hosts
+    and origins are checked, and the rate limit applies."""
+
     OPEN = enum.auto()
     """Everybody: for load balancers, which have no key. No access rule applies."""
 
@@ -122,6 +126,8 @@ class Access:
             Unauthorized: The request has no key, or an invalid one.
             Forbidden: The role of the key is insufficient; or a remote caller needs a key.
         """
+        if self._has_token_in_url(head):
+            return Caller(None, None)
         if not self._keys:
             self._check_is_local(head)
             return Caller(None, Role.ADMIN)
@@ -141,6 +147,11 @@ class Access:
         if head.path == SIGN_OUT_PATH:  # not a write: every role may do it
             return Role.READ
         return role_for(head.method, self._policies.policy_of(head.path))
+
+    def _has_token_in_url(self, head: RequestHead) -> bool:
+        if head.method != "POST":
+            return False
+        return self._policies.policy_of(head.path) is AccessPolicy.URL_TOKEN
 
     def _needs_no_key(self, head: RequestHead) -> bool:
         match self._policies.policy_of(head.path):

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from taskflow.model import display
+from taskflow.model.order_keys import WaitingFor, WaitReason
 from taskflow.model.proxy import DIRECT, masked_proxy
 from taskflow.model.queue_limits import Hold, HoldReason, QueueSettings
 from taskflow.model.queues import limits_text
@@ -29,7 +30,8 @@ _JSON_TOKEN: Final = re.compile(
 _SPACED: Final = {":": ": "}
 _OPTIONS: Final = ("queue", "priority", "max_attempts", "backoff", "retry_on", "success_on")
 _MORE_OPTIONS: Final = (
-    *("sign", "credential", "unique", "debounce", "tags", "retention_seconds", "callback_url"),
+    *("sign", "credential", "unique", "debounce", "tags", "retention_seconds", "completion"),
+    "callback_url",
 )
 _RELATIONS: Final = ("order_key", "on_failure", "after", "on_parent_failure")
 _HOLDS: Final[Mapping[HoldReason, str]] = {
@@ -39,6 +41,11 @@ _HOLDS: Final[Mapping[HoldReason, str]] = {
     HoldReason.HOST_CONCURRENCY: "host concurrency limit",
     HoldReason.HOST_RATE: "host rate limit",
     HoldReason.HOST_FAILING: "circuit breaker open",
+}
+_WAITS: Final[Mapping[WaitReason, str]] = {
+    WaitReason.ORDER_KEY: "waits for its turn",
+    WaitReason.PARENTS: "waits for its parents",
+    WaitReason.COMPLETION: "waits for its outcome",
 }
 
 
@@ -87,6 +94,11 @@ def egress_label(settings: QueueSettings) -> str:
 def hold(value: Hold) -> str:
     """Return why a task that is due does not start, in a few words."""
     return f"held: {_HOLDS[value.reason]}"
+
+
+def wait(value: WaitingFor) -> str:
+    """Return what a task waits for, in a few words."""
+    return _WAITS[value.reason]
 
 
 def moment(value: dt.datetime | None) -> str:

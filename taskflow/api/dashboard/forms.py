@@ -31,6 +31,8 @@ _POINTERS: Final[Mapping[str, str]] = {
     "sign": "#/sign",
     "credential": "#/credential",
     "tags": "#/tags",
+    "completion": "#/completion",
+    "within_seconds": "#/completion/within_seconds",
     "callback_url": "#/callback_url",
     "order_key": "#/order_key",
     "on_failure": "#/on_failure",
@@ -104,6 +106,8 @@ def document_of(form: Mapping[str, str]) -> bytes:
     document |= {name: _number(name, filled[name]) for name in _NUMBERS if name in filled}
     if "after" in filled:
         document["after"] = filled["after"].replace(",", " ").split()
+    if "completion" in filled or "within_seconds" in filled:
+        document["completion"] = _completion(filled)
     if "sign" in filled:
         document["sign"] = _CHOICES.get(filled["sign"], filled["sign"])
     if "tags" in filled:
@@ -139,6 +143,8 @@ def form_of(task: Task) -> dict[str, str]:
         "sign": YES_OR_NO[task.sign],
         "credential": task.credential,
         "tags": _lines_of(task.tags),
+        "completion": task.completion and task.completion.mode,
+        "within_seconds": task.completion and f"{task.completion.within_seconds:.12g}",
         "callback_url": task.callback_url,
         "order_key": task.order_key,
         "on_failure": task.on_failure,
@@ -172,6 +178,15 @@ def unmasked(
         kept = masking.unmasked_headers(sent, stored)
         filled["headers"] = "\n".join(f"{name}: {value}" for name, value in kept.items())
     return filled
+
+
+def _completion(filled: Mapping[str, str]) -> dict[str, Any]:
+    if "completion" not in filled:
+        raise FormError("completion", "choose who completes the task")
+    if "within_seconds" not in filled:
+        raise FormError("within_seconds", "enter a number of seconds, such as 3600")
+    within = _number("within_seconds", filled["within_seconds"])
+    return {"mode": filled["completion"], "within_seconds": within}
 
 
 def _payload(filled: Mapping[str, str]) -> str | dict[str, Any]:

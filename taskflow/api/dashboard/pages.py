@@ -78,7 +78,7 @@ def install(routes: Blueprint) -> None:
         name: getattr(formatting, name)
         for name in (
             *("visible", "count", "percent", "seconds", "size", "moment", "iso"),
-            *("short", "target", "limits", "hold", "egress_label"),
+            *("short", "target", "limits", "hold", "wait", "egress_label"),
         )
     }
 

@@ -11,9 +11,10 @@ from taskflow.version import __version__
 _DESCRIPTION: Final = """\
 Submit a URL and get an id; TaskFlow fetches the URL in the background and keeps the outcome.
 
-**Keys.** If the service has keys, every request except `/livez`, `/readyz` and `/problems` needs
-one, as `Authorization: Bearer ...`. A key has a role: `read` allows GET and HEAD, `write` allows
-all methods, and `admin` includes both. The security requirement of an operation has its role.
+**Keys.** If the service has keys, every request except `/livez`, `/readyz`, `/problems` and
+`/completions` needs one, as `Authorization: Bearer ...`. A key has a role: `read` allows GET and
+HEAD, `write` allows all methods, and `admin` includes both. The security requirement of an
+operation has its role.
 
 **Problems.** Errors are returned as `application/problem+json` (RFC 9457). `detail` states what is
 wrong and what to do. `type` identifies the type of problem, such as `/problems/backlog-full`; the
@@ -41,6 +42,7 @@ INFO: Final[dict[str, Any]] = {
 TAGS: Final = [
     {"name": "tasks", "description": "Submit URLs, and read their outcomes."},
     {"name": "events", "description": "Watch tasks while they run."},
+    {"name": "completions", "description": "Report outcomes of work that outlasts a request."},
     {"name": "queues", "description": "Limit and pause outgoing requests."},
     {"name": "groups", "description": "Submit tasks that belong together."},
     {"name": "topics", "description": "Send events to endpoints that subscribe to them."},

@@ -28,7 +28,15 @@ from taskflow.api.document.problem_responses import (
 )
 from taskflow.api.document.schemas import Json, plain, prose, schema_of, schemas
 from taskflow.api.responses import JSON, as_json
-from taskflow.api.route import MERGE_PATCH, Callback, Content, Parameter, Route, RouteResponse
+from taskflow.api.route import (
+    ANY_TYPE,
+    MERGE_PATCH,
+    Callback,
+    Content,
+    Parameter,
+    Route,
+    RouteResponse,
+)
 from taskflow.api.services import Services
 from taskflow.schema.reader import Reader
 
@@ -38,6 +46,8 @@ _HOW_TO_PATCH: Final = (
 )
 _WHOLE_VIEW: Final = "A key that is limited to some queues gets a 403."
 _BODY_IGNORED: Final = "A request body is ignored."
+_JSON_BODY: Final = "JSON in UTF-8, whatever `Content-Type` says."
+_ANY_BODY: Final = "Anything, of any media type."
 
 
 @Route(
@@ -187,9 +197,10 @@ def _schema_of_optional(field: msgspec.structs.FieldInfo) -> Json:
 def _body(route: Route) -> Json:
     examples = {name: {"value": value} for name, value in route.body_examples.items()}
     content = {"schema": schema_of(route.body), "examples": examples}
+    is_json = route.body_type != ANY_TYPE
     return {
-        "description": "JSON in UTF-8, whatever `Content-Type` says.",
-        "required": True,
+        "description": _JSON_BODY if is_json else _ANY_BODY,
+        "required": route.needs_body,
         "content": {route.body_type: content, **_streams(route.also_accepts)},
     }
 

@@ -122,6 +122,7 @@ _EXAMPLES: Final[Mapping[str, ProblemExample]] = {
         types.GROUP_CLOSED, errors=(FieldError("#/group", types.GROUP_CLOSED.example_detail),)
     ),
     "deleted": ProblemExample(types.TASK_DELETED),
+    "over": ProblemExample(types.ATTEMPT_OVER),
     "exists": ProblemExample(types.SCHEDULE_EXISTS),
     "too large": ProblemExample(types.BODY_TOO_LARGE),
     "target too long": ProblemExample(types.TARGET_TOO_LONG),

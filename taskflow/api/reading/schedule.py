@@ -55,6 +55,7 @@ class Reading(msgspec.Struct, frozen=True):
         name: The name in the path.
         max_attempts: The number of attempts of tasks that do not say how many they get.
         can_sign: Whether there are secrets to sign with.
+        has_public_url: Whether targets can report outcomes.
         masking: What is masked where a schedule is shown.
         credentials: The credentials that exist; ``None`` if that does not matter.
     """
@@ -62,6 +63,7 @@ class Reading(msgspec.Struct, frozen=True):
     name: str
     max_attempts: int
     can_sign: bool
+    has_public_url: bool
     masking: Masking
     credentials: KnownCredentials | None
 
@@ -107,7 +109,12 @@ class Reading(msgspec.Struct, frozen=True):
             errors.add("/task", f"task must be an object, as POST /tasks accepts it; {HOW}")
             return None
         try:
-            template = new_task_of(text, max_attempts=self.max_attempts, can_sign=self.can_sign)
+            template = new_task_of(
+                text,
+                max_attempts=self.max_attempts,
+                can_sign=self.can_sign,
+                has_public_url=self.has_public_url,
+            )
         except RequestError as error:
             errors.add_part("/task", "task", error)
             return None
@@ -182,7 +189,9 @@ def patch_of(body: bytes, reading: Reading) -> ScheduleChange:
             refuse_moved_credentials(before.task, fields["task"], patch["task"], reading.masking)
             return definition
         # Its options were read when the task was sent; the settings may differ by now.
-        lenient = msgspec.structs.replace(reading, can_sign=True, credentials=None)
+        lenient = msgspec.structs.replace(
+            reading, can_sign=True, has_public_url=True, credentials=None
+        )
         definition = lenient.definition_of(fields)
         return msgspec.structs.replace(definition, template=before.template)
 

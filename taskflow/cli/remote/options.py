@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -13,6 +13,7 @@ from msgspec import inspect
 
 from taskflow.cli.remote.values import DURATION, FUTURE, HEADER_FIELD, PAST, TAG, dict_of
 from taskflow.client.options import Filters, Options
+from taskflow.model.completion import Completion
 from taskflow.model.request import RequestPayload
 from taskflow.model.task import TaskStatus
 from taskflow.model.uniqueness import Debounce, Unique
@@ -161,12 +162,13 @@ REQUEST_NAMES: Final = ("method", "header", "data", "fetch_timeout")
 
 def task_options(function: F) -> F:
     """Add the options of a task to a command; ``options_of`` reads them."""
-    return _options(OPTION_NAMES)(_KEYS(function))
+    return _options(OPTION_NAMES)(_KEYS(_COMPLETIONS(function)))
 
 
 def template_options(function: F) -> F:
     """Add the options of the template of a schedule, which has no fixed times."""
-    return _options(name for name in OPTION_NAMES if name not in NOT_IN_TEMPLATES)(function)
+    names = (name for name in OPTION_NAMES if name not in NOT_IN_TEMPLATES)
+    return _options(names)(_COMPLETIONS(function))
 
 
 def request_options(function: F) -> F:
@@ -178,31 +180,33 @@ def options_of(arguments: Mapping[str, Any]) -> Options:
     """Return the options of a task that were given.
 
     Raises:
-        click.UsageError: A tag is given twice, or options of a key without the key.
+        click.UsageError: A tag is given twice, or an option without the one that it needs.
     """
     found = {name: arguments.get(name) for name in OPTION_NAMES}
     found["tags"] = dict_of(arguments["tags"], "--tag")
     found["after"] = list(arguments.get("after") or ()) or None
-    found["unique"] = _key_of(arguments, _UNIQUE)
-    found["debounce"] = _key_of(arguments, _DEBOUNCE)
+    found["unique"] = _object_of(arguments, _UNIQUE)
+    found["debounce"] = _object_of(arguments, _DEBOUNCE)
+    found["completion"] = _object_of(arguments, _COMPLETION)
     return cast("Options", {name: value for name, value in found.items() if value is not None})
 
 
-def _key_of(
+def _object_of(
     arguments: Mapping[str, Any], flags: Mapping[str, tuple[str, str]]
 ) -> dict[str, Any] | None:
-    """Return a unique or debounce key; ``None`` if no option of it was given.
+    """Return an object that has several options; ``None`` if none of them was given.
 
     Raises:
-        click.UsageError: Some were given, without the key.
+        click.UsageError: Some were given, without the first one.
     """
     given = {
         name: value
         for name, (_, argument) in flags.items()
         if (value := arguments.get(argument)) not in (None, ())
     }
-    if given and "key" not in given:
-        flag, _ = flags["key"]
+    first = next(iter(flags))
+    if given and first not in given:
+        flag, _ = flags[first]
         raise click.UsageError(f"{flags[next(iter(given))][0]} needs {flag}")
     return given or None
 
@@ -256,7 +260,7 @@ def _options(names: Iterable[str]) -> Callable[[F], F]:
     )
 
 
-# The flag and the argument of the command for each member.
+# The flag and the argument of the command for each member; the first one is required.
 _UNIQUE: Final[Mapping[str, tuple[str, str]]] = {
     "key": ("--unique-key", "unique_key"),
     "while": ("--unique-while", "unique_while"),
@@ -267,17 +271,29 @@ _DEBOUNCE: Final[Mapping[str, tuple[str, str]]] = {
     "delay_seconds": ("--debounce-delay", "debounce_delay"),
     "max_wait_seconds": ("--debounce-max-wait", "debounce_max_wait"),
 }
+_COMPLETION: Final[Mapping[str, tuple[str, str]]] = {
+    "mode": ("--completion", "completion_mode"),
+    "within_seconds": ("--within", "completion_within"),
+}
 _STATUSES: Final = click.Choice([status.value for status in TaskStatus], case_sensitive=False)
-_KEY_SETTINGS: Final[Mapping[str, dict[str, Any]]] = {
+_MEMBER_SETTINGS: Final[Mapping[str, dict[str, Any]]] = {
     "--unique-key": {"metavar": "KEY", "help": help_of(TaskRequest, "unique")},
     "--unique-while": {"type": _STATUSES, "multiple": True},
     "--debounce-key": {"metavar": "KEY", "help": help_of(TaskRequest, "debounce")},
+    "--completion": {"help": help_of(TaskRequest, "completion")},
 }
-_KEYS: Final = declared_options(
-    declared_option(kind, name, flag, argument=argument, **_KEY_SETTINGS.get(flag, {}))
-    for kind, flags in ((Unique, _UNIQUE), (Debounce, _DEBOUNCE))
-    for name, (flag, argument) in flags.items()
-)
+
+
+def _members(
+    kind: type[msgspec.Struct], flags: Mapping[str, tuple[str, str]]
+) -> Iterator[Callable[[F], F]]:
+    for name, (flag, argument) in flags.items():
+        settings = _MEMBER_SETTINGS.get(flag, {})
+        yield declared_option(kind, name, flag, argument=argument, **settings)
+
+
+_KEYS: Final = declared_options([*_members(Unique, _UNIQUE), *_members(Debounce, _DEBOUNCE)])
+_COMPLETIONS: Final = declared_options(_members(Completion, _COMPLETION))
 _FLAGS: Final[Mapping[str, tuple[str, ...]]] = {"tags": ("--tag",)}
 _SETTINGS: Final[Mapping[str, dict[str, str]]] = {
     "queue": {"metavar": "NAME"},

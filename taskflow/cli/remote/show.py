@@ -136,6 +136,7 @@ def pairs_of(task: Task, now: dt.datetime) -> Iterator[tuple[str, object]]:
     yield "debounce key", task.debounce and task.debounce.key
     yield "debounced", task.debounced or None
     yield "tags", " ".join(f"{n}={tag_text(v)}" for n, v in task.tags.items()) or None
+    yield "completion", _completion_of(task)
     yield "callback", task.callback_url
     yield "callback id", task.callback_id
     yield "callback of", task.callback_of
@@ -203,6 +204,12 @@ def _waiting_for(task: Task) -> str | None:
     if (waiting := task.waiting_for) is None:
         return None
     return waiting.detail if waiting.task_id is None else f"{waiting.task_id}: {waiting.detail}"
+
+
+def _completion_of(task: Task) -> str | None:
+    if (completion := task.completion) is None:
+        return None
+    return f"{completion.mode} within {duration(completion.within_seconds)}"
 
 
 def _listed(ids: Sequence[uuid.UUID] | None) -> str | None:

@@ -27,6 +27,7 @@ from taskflow.store.base.events import EventStore
 from taskflow.store.base.groups import GroupStore
 from taskflow.store.base.leases import LeaseStore
 from taskflow.store.base.listing import ListingStore, MonitoringStore
+from taskflow.store.base.parking import ParkingStore
 from taskflow.store.base.queues import QueueStore
 from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.signing_keys import SigningKeyStore
@@ -84,6 +85,7 @@ class TaskStore(
         signing_keys: The keys that sign ID tokens, encrypted.
         groups: Groups of tasks, which are stored beside the tasks.
         topics: Topics, and the endpoints that their events are delivered to.
+        parking: Parked attempts, whose targets work on after a 202.
         monitoring: Nodes, hosts and throughput.
         audit: The audit log.
     """
@@ -94,6 +96,7 @@ class TaskStore(
     signing_keys: SigningKeyStore
     groups: GroupStore
     topics: TopicStore
+    parking: ParkingStore
     monitoring: MonitoringStore
     audit: AuditStore
 

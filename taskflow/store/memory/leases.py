@@ -70,7 +70,11 @@ class MemoryLeases(MemoryState, LeaseStore):
 
     async def rescue(self, *, limit: int, max_rescues: int) -> Rescued:
         await trio.lowlevel.checkpoint()
-        lost = [i for i, hold in self._holds.items() if not self._is_alive(hold.node_id)][:limit]
+        lost = [
+            task_id
+            for task_id, hold in self._holds.items()
+            if task_id not in self._parked and not self._is_alive(hold.node_id)
+        ][:limit]
         rescued = Rescued(pending=[], poisoned=[])
         for task_id in lost:
             rescues = self._tasks[task_id].rescues + 1

@@ -17,6 +17,7 @@ from taskflow.checkpoints import Checkpoints
 from taskflow.model import lifecycle
 from taskflow.model.callback import callback_of
 from taskflow.model.claim_selection import Candidate
+from taskflow.model.completion import FOR_COMPLETION
 from taskflow.model.event import TaskEvent
 from taskflow.model.lifecycle import Move
 from taskflow.model.masking import Masking
@@ -68,6 +69,15 @@ class Hold(msgspec.Struct, frozen=True):
     token: uuid.UUID
 
 
+class ParkedAttempt(msgspec.Struct, frozen=True):
+    """When a parked attempt has to be looked after, and the URL that it is polled at."""
+
+    token: uuid.UUID
+    due_at: dt.datetime
+    overdue_at: dt.datetime
+    poll_url: str | None
+
+
 class KnownKey(msgspec.Struct, frozen=True):
     """What a request with an idempotency key made; times are on Trio's clock."""
 
@@ -101,6 +111,8 @@ class MemoryState:
         self._attempts: dict[uuid.UUID, list[AttemptRecord]] = {}
         # The RUNNING tasks.
         self._holds: dict[uuid.UUID, Hold] = {}
+        # Those of them that are parked: their node is ``PARKED_NODE``.
+        self._parked: dict[uuid.UUID, ParkedAttempt] = {}
         # Open tasks of the schedules that limit overlaps, and finished ones until that is seen.
         self._schedule_tasks: dict[str, set[uuid.UUID]] = {}
         # The PENDING tasks, due or not, sorted in the order of claims.
@@ -184,8 +196,12 @@ class MemoryState:
         return Candidate(task.priority, task.run_at or NEVER, task.id, self._queue_host(task))
 
     def _limiter(self) -> Limiter:
-        running = Counter(self._queue_host(self._tasks[task_id]) for task_id in self._holds)
+        running = Counter(self._place_of_running(self._tasks[task_id]) for task_id in self._holds)
         return Limiter(self._queues.state(running), max_per_host=self._max_per_host)
+
+    def _place_of_running(self, task: Task) -> QueueHost:
+        """Return what a running task counts for; a parked one does not count for its host."""
+        return QueueHost(task.queue, "") if task.id in self._parked else self._queue_host(task)
 
     async def _shown(self, tasks: Iterable[Task], *, are_new: bool = False) -> list[Task]:
         """Return tasks as they are shown: masked, and with why they do not start.
@@ -206,7 +222,7 @@ class MemoryState:
 
     def _with_task_ahead(self, task: Task) -> Task:
         """Return the task with the one directly ahead in line, if it waits for one."""
-        if task.waiting_for is None or task.order_key is None:
+        if task.waiting_for in (None, FOR_COMPLETION) or task.order_key is None:
             return task
         key = (task.queue, task.order_key)
         line = self._lines.get(key, [])
@@ -370,11 +386,12 @@ class MemoryState:
         status = lifecycle.target_of(task.status, move, holds_key=task.holds_key)
         if status is not TaskStatus.RUNNING:
             self._holds.pop(task_id, None)
+            self._parked.pop(task_id, None)
         changes = {
             "status": status,
             "attempt": task.attempt + counted,
             "finished_at": self._now() if status.is_final else None,
-            "waiting_for": None if status.is_final else task.waiting_for,
+            "waiting_for": None,
             **changes,
         }
         moved = msgspec.structs.replace(task, **changes)
@@ -451,6 +468,7 @@ class MemoryState:
 
     def _claim_of(self, task: Task, token: uuid.UUID, limiter: Limiter | None) -> Claim:
         assert task.run_at is not None
+        assert task.started_at is not None
         submitted, queue_host = self._submitted[task.id], self._queue_host(task)
         of_queue = self._queues.settings_of(task.queue)
         return Claim(
@@ -466,7 +484,7 @@ class MemoryState:
             submitted.authority,
             is_limited=limiter is not None and limiter.is_limited(queue_host),
             is_probe=limiter is not None and limiter.is_probe(queue_host),
-            waited_seconds=(self._now() - task.run_at).total_seconds(),
+            waited_seconds=(task.started_at - task.run_at).total_seconds(),
             queue=task.queue,
         )
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import functools
 import itertools
 import secrets
+import uuid
 from collections.abc import Iterator
 
+import msgspec
 import trio
 
 from taskflow.model.audit import Action, Actor
 from taskflow.model.audit_entries import entry_of
+from taskflow.model.completion import FOR_COMPLETION, PARKED_NODE
 from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.masking import MASKING, Masking
 from taskflow.model.monitoring import FetchedTask
-from taskflow.model.task import TaskStatus
+from taskflow.model.queue_limits import QueueHost
+from taskflow.model.task import Claim, TaskStatus
 from taskflow.store.base.listing import MAX_SCANNED
 from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.memory.claims import MemoryClaims
@@ -27,6 +31,7 @@ from taskflow.store.memory.events import MemoryEvents
 from taskflow.store.memory.groups import GroupTasks, MemoryGroups
 from taskflow.store.memory.leases import MemoryLeases
 from taskflow.store.memory.listing import MemoryListing, MemoryMonitoring, RunningHold
+from taskflow.store.memory.parking import MemoryParking, ParkedTasks
 from taskflow.store.memory.schedules import MemorySchedules, ScheduleTasks
 from taskflow.store.memory.signing_keys import MemorySigningKeys
 from taskflow.store.memory.submission import MemorySubmission
@@ -99,6 +104,16 @@ class MemoryStore(
             endpoints=self.topics.names_with_credential,
         )
         self.signing_keys = MemorySigningKeys(self._now, self._audit)
+        self.parking = MemoryParking(
+            ParkedTasks(
+                is_held=self._is_held,
+                park=self._park,
+                make_room=self._work.notify,
+                find=self._open_attempt,
+                parked=self._parked,
+            ),
+            self._now,
+        )
         self.monitoring = MemoryMonitoring(
             nodes=self._nodes,
             running=self._running,
@@ -108,8 +123,30 @@ class MemoryStore(
             now=self._now,
         )
 
+    def _park(self, task_id: uuid.UUID) -> None:
+        hold = self._holds[task_id]
+        self._holds[task_id] = msgspec.structs.replace(hold, node_id=PARKED_NODE)
+        self._tasks[task_id] = msgspec.structs.replace(
+            self._tasks[task_id], waiting_for=FOR_COMPLETION
+        )
+
+    def _open_attempt(self, task_id: uuid.UUID) -> tuple[Claim, float] | None:
+        """Return the claim of a running task, and how long it has been running."""
+        hold = self._holds.get(task_id)
+        if hold is None:
+            return None
+        task = self._tasks[task_id]
+        assert task.started_at is not None
+        claim = self._claim_of(task, hold.token, None)
+        is_limited = self._limiter().is_limited(QueueHost(task.queue, ""))
+        claim = msgspec.structs.replace(self._masking.claim(claim), is_limited=is_limited)
+        return claim, (self._now() - task.started_at).total_seconds()
+
     def _running(self) -> Iterator[RunningHold]:
+        """Yield the tasks whose requests are in flight."""
         for task_id, hold in self._holds.items():
+            if task_id in self._parked:
+                continue
             started_at = self._tasks[task_id].started_at
             assert started_at is not None
             host = self._submitted[task_id].authority

@@ -22,6 +22,7 @@ from typing import Final
 
 import trio
 
+from taskflow.model.completion import PARKED_NODE
 from taskflow.store.postgres.rows import Row
 from taskflow.store.postgres.session import EARLIEST
 from taskflow.wakeup import WakeUp
@@ -158,6 +159,11 @@ class Announcements:
         self.order_steps: Final = WakeUp()
         self.graph_steps: Final = WakeUp()
         self.group_cancellations: Final = WakeUp()
+
+    @property
+    def own_nodes(self) -> list[uuid.UUID]:
+        """The nodes that need no notifications: those of this process, and of parked attempts."""
+        return [*self.nodes, PARKED_NODE]
 
     def announce(self, rows: Sequence[Row]) -> None:
         """Announce, in this process, tasks that are PENDING now.

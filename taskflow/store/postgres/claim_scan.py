@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import uuid
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -239,7 +240,14 @@ def state_of(
     )
     if max_per_host is None and not state.needs_counts:
         return state
-    running = {QueueHost(queue, host): count for queue, host, count in execute("running", {})}
+    limits = {
+        name: one.max_concurrency for name, one in state.queues.items() if one.max_concurrency
+    }
+    running = Counter[QueueHost]()  # of a queue's tasks without a host, some may be parked
+    for queue, host, count in execute(
+        "running", {"queues": list(limits), "limits": list(limits.values())}
+    ):
+        running[QueueHost(queue, host)] += count
     return msgspec.structs.replace(state, running=running)
 
 

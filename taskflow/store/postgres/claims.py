@@ -75,7 +75,7 @@ class PostgresClaims(StorePart, ClaimStore):
         )
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[uuid.UUID]:
-        rows = await self._write(
+        rows = await self._write_held(
             "settle_if_held",
             settlements,
             statuses=[one.status.value for one in settlements],
@@ -91,7 +91,7 @@ class PostgresClaims(StorePart, ClaimStore):
         return {row[0] for row in self._noted(rows)}
 
     async def schedule_retries(self, retries: Sequence[Retry]) -> set[uuid.UUID]:
-        rows = await self._write(
+        rows = await self._write_held(
             "retry_if_held",
             retries,
             delays=[float(one.delay_seconds) for one in retries],
@@ -105,7 +105,7 @@ class PostgresClaims(StorePart, ClaimStore):
         return {row[0] for row in rows}
 
     async def release(self, releases: Sequence[Release]) -> set[uuid.UUID]:
-        rows = await self._write(
+        rows = await self._write_held(
             "release_if_held",
             releases,
             elapsed=_elapsed_ms(releases),
@@ -165,25 +165,6 @@ class PostgresClaims(StorePart, ClaimStore):
             # A task that was just added is announced at this moment, and needs no second claim.
             await trio.sleep(max(_ANNOUNCED_SECONDS, seconds))
             self._announcements.work.notify()
-
-    async def _write(
-        self, name: str, held: Sequence[Settlement | Retry | Release], **columns: object
-    ) -> list[Row]:
-        """Write outcomes, and announce it if held tasks may start now."""
-        columns |= {"ids": [one.task_id for one in held], "tokens": [one.token for one in held]}
-        if not any(one.makes_room for one in held):
-            return await self._statements.run(name, **columns)
-
-        def work(connection: Connection) -> list[Row]:
-            with connection.transaction():
-                rows = self._statements.execute(connection, name, columns)
-                sender = {"sender": self._announcements.sender}
-                self._statements.execute(connection, "make_room", sender)
-            return rows
-
-        rows = await self._statements.database.run(work)
-        self._announcements.work.notify()
-        return rows
 
 
 def _elapsed_ms(writes: Sequence[Settlement | Retry | Release]) -> list[float | None]:

@@ -299,6 +299,11 @@ def _resealed_schedule(row: Row, encryption: Encryption) -> str:
     return encryption.reseal_schedule(definition.encode()).decode()
 
 
+def _resealed_poll_url(row: Row, encryption: Encryption) -> str:
+    task_id, poll_url = row
+    return encryption.reseal_poll_url(poll_url, task_id)
+
+
 def _resealed_queue(row: Row, encryption: Encryption) -> str:
     name, settings = row
     stored = settings_of(settings).egress_proxy or ""
@@ -336,6 +341,7 @@ _TABLES: Final = (
             ("queues", "", _resealed_queue),
             ("signing_keys", 0, _resealed_signing_keys),
             ("schedules", "", _resealed_schedule),
+            ("parked", uuid.UUID(int=0), _resealed_poll_url),
         )
     ),
     _Table("groups", uuid.UUID(int=0), _rotate_groups),

@@ -139,8 +139,8 @@ class Promoter(abc.ABC):
 
     def _notified(self) -> dict[str, object]:
         """Return the parameters that decide which nodes are notified of started tasks."""
-        nodes = list(self._announcements.nodes)
-        return {"sender": self._announcements.sender, "own_nodes": nodes}
+        announcements = self._announcements
+        return {"sender": announcements.sender, "own_nodes": announcements.own_nodes}
 
     @abc.abstractmethod
     async def _take(self, since: int, limit: int) -> Batch:

@@ -25,6 +25,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import UNSET
 
+from taskflow.model.completion import FOR_COMPLETION
 from taskflow.model.event import TaskEvent
 from taskflow.model.options import NO_OPTIONS, TaskOptions
 from taskflow.model.order_keys import IN_LINE, OnFailure, WaitingFor, WaitReason
@@ -122,6 +123,7 @@ def _task_of(
         debounce=options.debounce,
         debounced=debounced or 0,
         retention_seconds=_finite(retention),
+        completion=options.completion,
         callback_url=options.callback_url,
         callback_id=callback_id,
         callback_of=options.callback_of,
@@ -135,13 +137,15 @@ def _task_of(
         name=options.name,
         after=None if options.on_parent_failure is None else (),
         on_parent_failure=options.on_parent_failure,
-        waiting_for=_waiting_for(waiting_for) if status == TaskStatus.PENDING else None,
+        waiting_for=_waiting_for(TaskStatus(status), waiting_for),
     )
 
 
-def _waiting_for(reason: str | None) -> WaitingFor | None:
+def _waiting_for(status: TaskStatus, reason: str | None) -> WaitingFor | None:
     """Return what a task waits for; the tasks that must come first are read separately."""
-    if reason is None:
+    if status is TaskStatus.RUNNING and reason == WaitReason.COMPLETION:
+        return FOR_COMPLETION
+    if status is not TaskStatus.PENDING or reason is None:
         return None
     return FOR_PARENTS if reason == WaitReason.PARENTS else IN_LINE
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import msgspec
@@ -81,6 +81,22 @@ class StoreContext(msgspec.Struct, frozen=True):
     encryption: Encryption = NO_ENCRYPTION
 
 
+class ClaimWrite(Protocol):
+    """What is written where a claim is still held."""
+
+    @property
+    def task_id(self) -> UUID:
+        """The task."""
+
+    @property
+    def token(self) -> UUID:
+        """The claim's token."""
+
+    @property
+    def makes_room(self) -> bool:
+        """True if other tasks may wait for this write."""
+
+
 class StorePart:
     """A part of ``PostgresStore``, which implements the verbs of one subject."""
 
@@ -100,6 +116,25 @@ class StorePart:
         """
         for row in rows:
             self._announcements.note_freed(row[1])
+        return rows
+
+    async def _write_held(
+        self, name: str, writes: Sequence[ClaimWrite], **columns: object
+    ) -> list[Row]:
+        """Write where claims are still held, and announce it if held tasks may start now."""
+        columns |= {"ids": [one.task_id for one in writes], "tokens": [one.token for one in writes]}
+        if not any(one.makes_room for one in writes):
+            return await self._statements.run(name, **columns)
+
+        def work(connection: Connection) -> list[Row]:
+            with connection.transaction():
+                rows = self._statements.execute(connection, name, columns)
+                sender = {"sender": self._announcements.sender}
+                self._statements.execute(connection, "make_room", sender)
+            return rows
+
+        rows = await self._statements.database.run(work)
+        self._announcements.work.notify()
         return rows
 
     def _read_one(self, connection: Connection, task_id: UUID) -> Task | None:
@@ -126,7 +161,11 @@ class StorePart:
         return [with_parents(task, *known[task.id]) if task.id in known else task for task in tasks]
 
     def _with_tasks_ahead(self, connection: Connection, tasks: list[Task]) -> list[Task]:
-        ids = [task.id for task in tasks if task.waiting_for is not None and task.order_key]
+        ids = [
+            task.id
+            for task in tasks
+            if task.status is TaskStatus.PENDING and task.waiting_for is not None and task.order_key
+        ]
         if not ids:
             return tasks
         rows = self._statements.execute(connection, "ahead_in_line", {"ids": ids})

@@ -38,6 +38,7 @@ from taskflow.store.postgres.leases import PostgresLeases
 from taskflow.store.postgres.listener import EVENTS_CHANNEL, WORK_CHANNEL, listen
 from taskflow.store.postgres.listing import PostgresListing, PostgresMonitoring
 from taskflow.store.postgres.migrate import Migrated, migrate_database
+from taskflow.store.postgres.parking import PostgresParking
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.promoter import OrderPromoter
 from taskflow.store.postgres.queues import PostgresQueues
@@ -83,6 +84,7 @@ class PostgresStore(
         )
         self.groups = self._groups
         self.topics = PostgresTopics(context.statements, self, self._audit)
+        self.parking = PostgresParking(context)
         self._promoters: Final = (
             OrderPromoter(context.statements, announcements, announcements.order_steps),
             GraphPromoter(context.statements, announcements, announcements.graph_steps),

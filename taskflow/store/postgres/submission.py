@@ -289,10 +289,9 @@ class PostgresSubmission(StorePart, SubmissionStore):
 
     def _notified(self) -> dict[str, object]:
         """Return the parameters that decide which nodes are notified of new tasks."""
-        return {
-            "sender": self._announcements.sender,
-            "own_nodes": list(self._announcements.nodes),
-        }
+        announcements = self._announcements
+        own_nodes = announcements.own_nodes if announcements.nodes else []
+        return {"sender": announcements.sender, "own_nodes": own_nodes}
 
     async def _run_add(self, **parameters: object) -> list[Row]:
         """Store tasks, and remember for ``check`` whether the database refused it."""

@@ -106,9 +106,18 @@ SELECT now(),
         WHERE key = ANY (%(paces)b::text[]) AND next_at > now())
 
 -- name: running
--- Number of running tasks of each lane, on all nodes.
-SELECT queue, authority, count(*) FROM taskflow_tasks WHERE status = 'RUNNING'
+-- Number of running tasks of each lane, on all nodes. Parked ones, of which there may be many, are counted for the queues
+-- with a concurrency limit, up to that limit, and for no host.
+SELECT queue, authority, count(*) FROM taskflow_tasks
+WHERE status = 'RUNNING' AND node_id < 'ffffffff-ffff-ffff-ffff-ffffffffffff'
 GROUP BY queue, authority
+UNION ALL
+SELECT name, '', (
+    SELECT count(*) FROM (
+        SELECT FROM taskflow_parked AS p WHERE p.queue = limited.name LIMIT limited.max_concurrency
+    ) AS parked
+)
+FROM unnest(%(queues)b::text[], %(limits)b::integer[]) AS limited (name, max_concurrency)
 
 -- name: claim_chosen_if_alive
 -- Claim the tasks that the scan chose. With the clock of this moment, because the scan may have

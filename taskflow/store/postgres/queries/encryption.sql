@@ -140,6 +140,25 @@ UPDATE taskflow_groups AS g SET on_complete = e.shown::json, completion = e.comp
 FROM unnest(%(ids)b::uuid[], %(shown)b::text[], %(completions)b::text[]) AS e (id, shown, completion)
 WHERE g.id = e.id
 
+-- name: sealed_parked
+-- The URLs that are polled.
+SELECT texts.task_id, octet_length(texts.text),
+-- insert: heads
+FROM (
+    SELECT task_id, coalesce(poll_url, '') AS text FROM taskflow_parked
+    WHERE task_id > %(after)s::uuid ORDER BY task_id LIMIT %(limit)s
+) AS texts
+ORDER BY texts.task_id
+
+-- name: hold_sealed_parked
+SELECT task_id, poll_url FROM taskflow_parked
+WHERE task_id = ANY (%(keys)s::uuid[]) ORDER BY task_id FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: replace_sealed_parked
+UPDATE taskflow_parked AS p SET poll_url = e.poll_url
+FROM unnest(%(keys)b::uuid[], %(values)b::text[]) AS e (task_id, poll_url)
+WHERE p.task_id = e.task_id
+
 -- name: sealed_endpoints
 -- The template and up to two signing secrets.
 SELECT e.id, octet_length(e.template::text), ARRAY(

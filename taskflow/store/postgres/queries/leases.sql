@@ -51,12 +51,14 @@ SELECT id, priority, run_at FROM released CROSS JOIN announced
 -- name: rescue_if_dead
 -- A task is lost when the lease of its node has ended or its node is gone (claimed just before
 -- the node was deleted). SKIP LOCKED: of several nodes that rescue at once, each takes different
--- tasks. As in cancel_if_open, no more tasks than the budget allows.
+-- tasks. As in cancel_if_open, no more tasks than the budget allows. Parked tasks are last in the index of nodes,
+-- and not read.
 WITH locked AS MATERIALIZED (
     SELECT t.id, t.attempt, t.node, t.started_at, t.rescues >= %(max_rescues)s - 1 AS is_poison,
            CASE WHEN taskflow_field(t.options, 'callback_url') IS NULL THEN 0 ELSE t.size_bytes END AS copied_bytes
     FROM taskflow_tasks AS t LEFT JOIN taskflow_nodes AS n ON n.id = t.node_id
-    WHERE t.status = 'RUNNING' AND (n.id IS NULL OR n.expires_at <= now())
+    WHERE t.status = 'RUNNING' AND t.node_id < 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+      AND (n.id IS NULL OR n.expires_at <= now())
     LIMIT %(limit)s
     FOR UPDATE OF t SKIP LOCKED
 ), portion AS (
@@ -83,7 +85,8 @@ RETURNING t.id, t.priority, t.run_at, is_poison,
 -- name: delete_dead_nodes
 -- Dead nodes are kept for a minute, for monitoring; after that until they hold no tasks.
 DELETE FROM taskflow_nodes AS n
-WHERE expires_at < now() - interval '1 minute'
+WHERE expires_at < now() - interval '1 minute' AND id < 'ffffffff-ffff-ffff-ffff-ffffffffffff'
   AND NOT EXISTS (
-      SELECT FROM taskflow_tasks AS t WHERE t.status = 'RUNNING' AND t.node_id = n.id
+      SELECT FROM taskflow_tasks AS t
+      WHERE t.status = 'RUNNING' AND t.node_id = n.id AND t.node_id < 'ffffffff-ffff-ffff-ffff-ffffffffffff'
   )

@@ -5,7 +5,8 @@ SELECT id, payload::text, status, result::text, error, error_type, created_at,
        CASE WHEN order_key IS NULL AND parents_left IS NULL OR run_at < taskflow_never() THEN run_at END,
        started_at, finished_at, queue, priority, attempt, max_attempts, rescues, tags::text,
        expires_at, retention_seconds, options::text, callback_id, debounced,
-       order_key, on_failure, waiting_for, group_id
+       order_key, on_failure,
+       CASE WHEN node_id = 'ffffffff-ffff-ffff-ffff-ffffffffffff' THEN 'completion' ELSE waiting_for END, group_id
 FROM taskflow_tasks
 WHERE id = ANY (%(ids)b::uuid[])
 ORDER BY id DESC
@@ -17,7 +18,8 @@ SELECT id, CASE WHEN %(has_payload)s THEN payload::text ELSE 'null' END, status,
        CASE WHEN order_key IS NULL AND parents_left IS NULL OR run_at < taskflow_never() THEN run_at END,
        started_at, finished_at, queue, priority, attempt, max_attempts, rescues, tags::text,
        expires_at, retention_seconds, options::text, callback_id, debounced,
-       order_key, on_failure, waiting_for, group_id
+       order_key, on_failure,
+       CASE WHEN node_id = 'ffffffff-ffff-ffff-ffff-ffffffffffff' THEN 'completion' ELSE waiting_for END, group_id
 FROM taskflow_tasks
 WHERE id = ANY (%(ids)b::uuid[])
 ORDER BY id DESC

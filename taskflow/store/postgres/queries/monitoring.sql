@@ -1,20 +1,23 @@
 -- Nodes, hosts and throughput.
 
 -- name: list_nodes
--- The running tasks of a node are limited in number, and have an index of their own.
+-- The running tasks of a node are limited in number, and have an index of their own. Among many parked ones the planner
+-- would expect many, if the range did not exclude these.
 SELECT n.id, n.name, n.version, n.workers, n.started_at,
        taskflow_bounded(n.expires_at) - make_interval(secs => least(n.lease_seconds, 1e9)),
        n.expires_at, n.expires_at > now(),
-       (SELECT count(*) FROM taskflow_tasks AS t WHERE t.status = 'RUNNING' AND t.node_id = n.id),
+       (SELECT count(*) FROM taskflow_tasks AS t
+        WHERE t.status = 'RUNNING' AND t.node_id = n.id AND t.node_id < 'ffffffff-ffff-ffff-ffff-ffffffffffff'),
        ARRAY(
            SELECT json_build_object('id', t.id, 'host', t.authority, 'running_seconds',
                                     round(extract(epoch FROM now()
                                      - coalesce(taskflow_bounded(t.started_at), now())), 3))
-           FROM taskflow_tasks AS t WHERE t.status = 'RUNNING' AND t.node_id = n.id
+           FROM taskflow_tasks AS t
+           WHERE t.status = 'RUNNING' AND t.node_id = n.id AND t.node_id < 'ffffffff-ffff-ffff-ffff-ffffffffffff'
            ORDER BY t.started_at, t.id LIMIT %(tasks)s
        )::text[],
        n.tz_version
-FROM taskflow_nodes AS n
+FROM taskflow_nodes AS n WHERE n.id < 'ffffffff-ffff-ffff-ffff-ffffffffffff'
 ORDER BY n.name COLLATE "C", n.started_at LIMIT %(limit)s
 
 -- name: newest_fetched
@@ -30,9 +33,11 @@ SELECT authority, status = 'FAILED', elapsed_ms FROM (
 WHERE elapsed_ms BETWEEN 0 AND 1e15
 
 -- name: running_by_host
+-- Requests in flight: without parked tasks.
 SELECT authority, count(*),
        extract(epoch FROM now() - coalesce(taskflow_bounded(min(started_at)), now()))::float8 FROM (
-    SELECT authority, started_at FROM taskflow_tasks WHERE status = 'RUNNING' LIMIT %(limit)s
+    SELECT authority, started_at FROM taskflow_tasks
+    WHERE status = 'RUNNING' AND node_id < 'ffffffff-ffff-ffff-ffff-ffffffffffff' LIMIT %(limit)s
 ) AS running
 GROUP BY authority
 

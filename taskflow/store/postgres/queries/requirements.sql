@@ -24,7 +24,7 @@ SELECT version FROM taskflow_migrations ORDER BY version
 -- exist before migration 0013.
 SELECT count(*),
        array_remove(array_agg(DISTINCT to_jsonb(n) ->> 'tz_version'), NULL)
-FROM taskflow_nodes AS n WHERE expires_at > now()
+FROM taskflow_nodes AS n WHERE expires_at > now() AND id < 'ffffffff-ffff-ffff-ffff-ffffffffffff'
 
 -- name: find_place
 -- The search path, and the schema of TaskFlow's tables.
