@@ -5,8 +5,10 @@
 #                                process: before each commit
 #   ./run_tests.sh -k name ...   only pytest, with these arguments
 #   ./run_tests.sh --pythons ... the same tests on each supported Python that this machine has
-#   ./run_tests.sh --chaos ...   the chaos suite in its long form: minutes of load a scenario
+#   ./run_tests.sh --chaos ...   the chaos suite and the failovers in their long form: minutes of load
+#                                a scenario, and Patroni with its default timings
 #                                (--chaos-seed N, --chaos-rate TASKS_A_SECOND, --chaos-seconds S)
+#   ./run_tests.sh --failover .. all failovers, with timings of seconds
 #   ./run_tests.sh --fuzz ...    the random tests in their long form: the API by its own document for
 #                                minutes on each store (--fuzz-examples N, --fuzz-seed N),
 #                                sequences of calls to the stores, messages in HTTP/1.1, and large
@@ -27,7 +29,7 @@ export PYTHONDONTWRITEBYTECODE=
 # more processes than cores.
 at_once=(--numprocesses 5 --dist loadfile --no-loadscope-reorder)
 
-# Tools for a few tests (a pooler, a clock, a proxy, promtool), unpacked without being installed: no
+# Tools for a few tests (a pooler, a clock, a proxy, promtool, etcd), unpacked without being installed: no
 # root is needed. Where that cannot be done these tests are skipped, and say so. Libraries have
 # other names elsewhere.
 unpack_tools() {
@@ -37,7 +39,7 @@ unpack_tools() {
     apt_get() { apt-get -qq -o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt" "$@"; }
     apt_get update || return 0
     for package in pgbouncer libevent-2.1-7{,t64} libc-ares2{,t64} libfaketime nginx libpcre2-8-0 \
-        prometheus; do
+        prometheus etcd-server; do
         (cd "$apt" && apt_get download "$package") || continue
     done
     for package in "$apt"/*.deb; do dpkg-deb -x "$package" "$venv/debian" || return 0; done
@@ -111,7 +113,7 @@ test_together() {
 }
 
 test_heavy() {
-    step -m pytest -m heavy --numprocesses 3 --dist worksteal tests/chaos tests/service
+    step -m pytest -m heavy --numprocesses 3 --dist worksteal tests/chaos tests/failover tests/service
 }
 
 # The collection compiles the tests, once for all processes of pytest.
@@ -157,7 +159,10 @@ case ${1-} in
     test_all_pythons "${@:2}"
     ;;
 --chaos)
-    exec "$venv/bin/python" -m pytest tests/chaos -s "$@"
+    exec "$venv/bin/python" -m pytest tests/chaos tests/failover -s "$@"
+    ;;
+--failover)
+    exec "$venv/bin/python" -m pytest tests/failover -s "$@"
     ;;
 --fuzz)
     exec "$venv/bin/python" -m pytest tests/fuzz tests/store/test_stateful.py \

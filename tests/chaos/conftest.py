@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.postgres import Server
 from tests.chaos.reporting import PUBLIC_URL, Reporter
 from tests.chaos.scene import Scene
-from tests.chaos.shape import Shape, shape_of
+from tests.chaos.shape import Shape, shape_from
 from tests.folders import open_folder
 from tests.loopback import SECRET
 from tests.service.database import url_of
@@ -37,14 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def shape(pytestconfig: pytest.Config) -> Shape:
-    """The form of this run. The options exist only where these tests are named to pytest."""
-    seed = pytestconfig.getoption("--chaos-seed", None)
-    return shape_of(
-        is_long=pytestconfig.getoption("--chaos", False),
-        seed=random.SystemRandom().randrange(10**6) if seed is None else seed,
-        rate=pytestconfig.getoption("--chaos-rate", None),
-        seconds=pytestconfig.getoption("--chaos-seconds", None),
-    )
+    """The form of this run."""
+    return shape_from(pytestconfig)
 
 
 @pytest.fixture(scope="package")

@@ -9,6 +9,8 @@ import random
 import threading
 import time
 from collections import Counter, defaultdict, deque
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from taskflow.model.task import MAX_ATTEMPTS
 from tests.chaos.fleet import Fleet
@@ -28,6 +30,7 @@ TOPIC = "/topics/chaos"
 SHARE_CHILDREN = 0.2  # of the tasks without a key
 SHARE_GROUPS, MAX_MEMBERS = 0.03, 6
 STATUSES = ["PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELED"]
+NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 
 class Load:
@@ -46,6 +49,7 @@ class Load:
         unknown: Keys of which nothing is known: their task may exist.
         reasons: Why nothing is known: a 503, or what became of the connection.
         odd: Answers that are neither a 201 nor a 503.
+        odd_bodies: The last of their bodies.
     """
 
     def __init__(self, shape: Shape, fleet: Fleet, target: str) -> None:
@@ -60,6 +64,7 @@ class Load:
         self.unknown: set[str] = set()
         self.reasons: Counter[str] = Counter()
         self.odd: Counter[int] = Counter()
+        self.odd_bodies: deque[bytes] = deque(maxlen=5)
         self.began = self.ended = 0.0
         self._shape, self._fleet, self._target = shape, fleet, target
         self._recent: deque[str] = deque(maxlen=50)
@@ -141,7 +146,7 @@ class Load:
         if status == 201:
             self.published.add(json.loads(output)["id"])
         elif status not in (0, 503):
-            self.odd[status] += 1
+            self._note_odd(status, output)
 
     def _post(self, rng: random.Random) -> None:
         if rng.random() < SHARE_GROUPS:
@@ -164,7 +169,7 @@ class Load:
             if task.get("existing") == "returned":
                 self.returned += 1
                 return
-        self._note_refusal(status)
+        self._note_refusal(status, output)
 
     def post_group(self, rng: random.Random, members: int) -> bool:
         """Create a group with this many members, and say whether that was answered with a 201."""
@@ -177,29 +182,37 @@ class Load:
             self.unknown.difference_update(keys)
             self.groups[json.loads(output)["id"]] = keys
         else:
-            self._note_refusal(status)
+            self._note_refusal(status, output)
         return status == 201
 
-    def _note_refusal(self, status: int) -> None:
+    def _note_refusal(self, status: int, output: bytes) -> None:
         if status:
             self.reasons[str(status)] += 1
         if status not in (0, 503):
-            self.odd[status] += 1
+            self._note_odd(status, output)
 
-    def _ask(self, place: int, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+    def _note_odd(self, status: int, output: bytes) -> None:
+        self.odd[status] += 1
+        self.odd_bodies.append(output)
+
+    def _ask(
+        self, place: int, method: str, path: str, body: bytes, fields: Mapping[str, str] = NO_FIELDS
+    ) -> tuple[int, bytes]:
         """Return the status and the body of the answer; the status 0 if there was none."""
         try:
-            return self._answer_of(place, method, path, body)
+            return self._answer_of(place, method, path, body, fields)
         except (OSError, http.client.HTTPException) as error:
             self.reasons[type(error).__name__] += 1
             return 0, b""
 
-    def _answer_of(self, place: int, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+    def _answer_of(
+        self, place: int, method: str, path: str, body: bytes, fields: Mapping[str, str]
+    ) -> tuple[int, bytes]:
         url = self._fleet.url_of(place)
         if url is None:
             raise ConnectionRefusedError
         connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=ANSWER_SECONDS)
         with contextlib.closing(connection):
-            connection.request(method, path, body, {"Content-Type": "application/json"})
+            connection.request(method, path, body, {"Content-Type": "application/json", **fields})
             answer = connection.getresponse()
             return answer.status, answer.read()

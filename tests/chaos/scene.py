@@ -8,13 +8,12 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from tests.chaos import audit
 from tests.chaos.counting import CountingTarget
 from tests.chaos.fleet import Fleet
 from tests.chaos.load import UNIQUE_KEYS, Load
-from tests.chaos.postgres import Server
 from tests.chaos.reporting import Reporter
 from tests.chaos.shape import Shape
 from tests.chaos.verdict import Verdict
@@ -33,6 +32,16 @@ HELD = """
 FINISHED_SINCE = "SELECT FROM taskflow_tasks WHERE finished_at > to_timestamp(%s) LIMIT 1"
 
 
+class Database(Protocol):
+    """Where the tasks are.
+
+    Attributes:
+        conninfo: Of the database of the scenario.
+    """
+
+    conninfo: str
+
+
 class Death(NamedTuple):
     """A node that stopped working, when, and what it held then."""
 
@@ -48,14 +57,16 @@ class Scene:
         self,
         name: str,
         shape: Shape,
-        server: Server,
+        server: Database,
         fleet: Fleet,
         target: CountingTarget,
         reporter: Reporter,
+        *,
+        load: type[Load] = Load,
     ) -> None:
         self.name, self.shape, self.server, self.fleet = name, shape, server, fleet
         self.random: random.Random = shape.random(name)
-        self.load = Load(shape, fleet, target.url)
+        self.load = load(shape, fleet, target.url)
         self._target, self._reporter = target, reporter
         self._deaths: list[Death] = []
         self._ends_of_harm: list[float] = []
@@ -105,14 +116,11 @@ class Scene:
 
     def judge(self) -> Verdict:
         """Wait until all is quiet, say how it went, and assert what must always hold."""
-        with self.look() as tasks:
-            is_quiet = self._settles(tasks)
-            verdict = Verdict(tasks, self.load, self._target, self._reporter)
-        self._print(verdict)
+        is_quiet, verdict = self.see()
         assert is_quiet, f"these have not finished: {verdict.open_rows}"
         assert not self.fleet.gone()
-        assert not verdict.lost()
-        assert not verdict.contradictions()
+        assert not verdict.lost(), verdict.lost()
+        assert not verdict.contradictions(), verdict.contradictions()[:3]
         assert verdict.ordered() >= self.shape.rate * self.shape.seconds / 50, "hardly any order"
         assert verdict.events, "no events"
         assert verdict.deferred(), "no reports"
@@ -122,6 +130,14 @@ class Scene:
         assert len(verdict.ends) >= self.shape.rate * self.shape.seconds / 10, "hardly any load"
         self._assert_recovery(verdict)
         return verdict
+
+    def see(self) -> tuple[bool, Verdict]:
+        """Wait until all is quiet, if that is ever so, and say how it went."""
+        with self.look() as tasks:
+            is_quiet = self._settles(tasks)
+            verdict = Verdict(tasks, self.load, self._target, self._reporter)
+        self._print(verdict)
+        return is_quiet, verdict
 
     def _settles(self, tasks: Tasks) -> bool:
         query = "SELECT FROM taskflow_tasks WHERE status IN ('PENDING', 'RUNNING') LIMIT 1"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
+import pytest
+
 SHORT_BOUNDS = {
     "TASKFLOW_HEARTBEAT_SECONDS": 0.5,
     "TASKFLOW_LEASE_SECONDS": 2,
@@ -62,4 +64,15 @@ def shape_of(*, is_long: bool, seed: int, rate: float | None, seconds: float | N
         members=10_000 if is_long else 400,
         dead_entries=50_000 if is_long else 20_000,
         bounds=bounds,
+    )
+
+
+def shape_from(config: pytest.Config) -> Shape:
+    """Return the form of this run. The options exist only where these tests are named to pytest."""
+    seed = config.getoption("--chaos-seed", None)
+    return shape_of(
+        is_long=config.getoption("--chaos", False),
+        seed=random.SystemRandom().randrange(10**6) if seed is None else seed,
+        rate=config.getoption("--chaos-rate", None),
+        seconds=config.getoption("--chaos-seconds", None),
     )

@@ -105,6 +105,7 @@ class Verdict:
     def contradictions(self) -> list[str]:
         """What cannot be so."""
         found = [f"{status} x{times} from a POST" for status, times in self.load.odd.items()]
+        found += [f"such as {body!r}" for body in self.load.odd_bodies]
         keys = Counter(record.key for record in self.records)
         found += [f"{key}: {times} tasks" for key, times in keys.items() if times > 1]
         for record in self.records:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 from pathlib import Path
 
 import psycopg
@@ -155,6 +156,44 @@ class TestOrder:
             assert (address.is_current(one), address.is_current(other)) == (False, True)
             assert events == [Event.DATABASE_HOST_CHANGED]
             assert [address.host_number(each) for each in (one, other)] == [2, 3]
+
+    def test_an_attempt_from_before_a_failover_does_not_undo_it(self, database_url, hosts):
+        """It waited for a primary that hung, and that answers again when there is another one."""
+        address = self.address_of(database_url, hosts)
+        _, link, folder = hosts
+        with (
+            psycopg.connect(database_url, host=link) as one,
+            psycopg.connect(database_url, host=folder) as other,
+        ):
+            address.note(one)
+            hanging = contextvars.copy_context()
+            hanging.run(address.conninfo)
+            address.conninfo()
+            address.note(other)
+            hanging.run(address.note, one)
+            assert (address.is_current(one), address.is_current(other)) == (False, True)
+            # An attempt that began later has not found the other one: that has failed, too.
+            address.conninfo()
+            address.note(one)
+            assert address.is_current(one)
+
+    def test_a_host_that_did_not_respond_is_tried_last(self, database_url, hosts):
+        """Until it is connected to again: then no other one accepts writes."""
+        address = self.address_of(database_url, hosts)
+        empty, link, folder = hosts
+        with (
+            psycopg.connect(database_url, host=link) as one,
+            psycopg.connect(database_url, host=folder) as other,
+        ):
+            address.note(one)
+            address.suspect(other)  # a former host
+            assert [host for host, _ in hosts_of(address)] == [link, empty, folder]
+            address.suspect(one)
+            assert [host for host, _ in hosts_of(address)] == [empty, folder, link]
+            address.note(one)
+            assert [host for host, _ in hosts_of(address)] == [link, empty, folder]
+            one.close()
+            address.suspect(one)
 
     def test_a_random_order_stays_random(self, database_url, hosts):
         address = self.address_of(database_url, hosts, load_balance_hosts="random")
@@ -312,6 +351,37 @@ class TestFailover:
                     with trio.fail_after(90):
                         while not (ask(connection, query) and store.statistics().is_listening):
                             await trio.sleep(0.1)
+
+    async def test_a_primary_that_goes_on_after_it_was_replaced(self):
+        """Its manager has died. It accepts writes, which wait for ever: the node leaves it."""
+        with open_folder() as folder, primary_in(folder) as primary, standby_of(primary) as standby:
+            make_synchronous(primary, "second")
+            url = url_of_hosts("postgres", primary.port, standby.port)
+            async with open_postgres(url, SETTINGS) as store:
+                before = await store.add([new_task()])
+                await trio.to_thread.run_sync(standby.promote)
+                assert (await store.check()).host == 1
+                after = await self.added(store)
+                assert (await store.check()).host == 2
+                for task_id in (before[0].id, after):
+                    assert await store.get(task_id) is not None
+                with psycopg.connect(primary.conninfo) as connection:
+                    assert ask(connection, "SELECT pg_is_in_recovery()") is False
+                    assert not self.has(connection, after)
+                with psycopg.connect(standby.conninfo) as connection:
+                    assert self.has(connection, after)
+                await self.wait_for_listeners(standby, 1)
+                await self.wait_for_listeners(primary, 0)
+
+    async def wait_for_listeners(self, server, count: int) -> None:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'"
+        with psycopg.connect(server.conninfo, autocommit=True) as connection, trio.fail_after(90):
+            while ask(connection, query) != count:
+                await trio.sleep(0.05)
+
+    def has(self, connection, task_id) -> bool:
+        query = "SELECT FROM taskflow_tasks WHERE id = %s"
+        return connection.execute(query, [task_id]).rowcount == 1
 
     async def added(self, store):
         """Add a task, as soon as that works."""

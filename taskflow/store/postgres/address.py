@@ -7,7 +7,10 @@ first.
 
 from __future__ import annotations
 
+import contextlib
 import re
+import threading
+from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import psycopg
@@ -26,6 +29,12 @@ _FAILURE: Final = re.compile(
 )
 
 AnyConnection: TypeAlias = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
+
+
+# The attempt to connect that this thread or task makes: its address, and how often that had moved.
+_attempt: Final[ContextVar[tuple[DatabaseAddress, int] | None]] = ContextVar(
+    "attempt", default=None
+)
 
 
 class Host(NamedTuple):
@@ -66,7 +75,10 @@ class DatabaseAddress:
         self._defaults: Final = _defaults_of(conninfo, parameters)
         # With ``load_balance_hosts=random`` psycopg shuffles the hosts: that order was asked for.
         self._is_random: Final = parameters.get("load_balance_hosts") == "random"
+        self._lock: Final = threading.Lock()
         self._current: int | None = None
+        self._moves = 0
+        self._is_suspect = False
 
     @property
     def number_of_hosts(self) -> int:
@@ -74,12 +86,17 @@ class DatabaseAddress:
         return len(self._hosts) or 1
 
     def conninfo(self) -> str:
-        """Return the address for the next connection: the host of the latest one comes first."""
+        """Return the address for the next connection: the host of the latest one comes first.
+
+        If it is suspect, it comes last. The thread or task that connects calls this first, and
+        ``note`` at last.
+        """
+        _attempt.set((self, self._moves))
         if not self._hosts:
             return self._conninfo
         hosts = list(self._hosts)
         if self._current is not None and not self._is_random:
-            hosts.insert(0, hosts.pop(self._current))
+            hosts.insert(len(hosts) if self._is_suspect else 0, hosts.pop(self._current))
         lists = {
             "host": [host.name for host in hosts],
             "port": [host.port for host in hosts],
@@ -89,12 +106,39 @@ class DatabaseAddress:
         return make_conninfo(self._conninfo, **self._defaults, **joined)
 
     def note(self, connection: AnyConnection) -> None:
-        """Remember the host of a new connection."""
+        """Remember the host of a new connection.
+
+        An attempt that began before the address moved does not move it back. It may have waited for
+        the former primary, which hung, and which accepts connections and writes again until it
+        learns that it was replaced: tasks that exist would not be found there.
+        """
         index = self._index_of(connection)
-        before, self._current = self._current, self._current if index is None else index
-        if before not in {None, self._current} and not self._is_random:
-            assert self._current is not None
-            emit(Event.DATABASE_HOST_CHANGED, host=str(self._hosts[self._current]))
+        if index is None:
+            return
+        with self._lock:
+            is_move = self._current not in {None, index} and not self._is_random
+            if is_move and self._began_before_a_move():
+                return
+            self._current = index
+            self._moves += is_move
+            self._is_suspect = False
+        if is_move:
+            emit(Event.DATABASE_HOST_CHANGED, host=str(self._hosts[index]))
+
+    def suspect(self, connection: AnyConnection) -> None:
+        """Note that a call got no response in time: the next attempt tries the other hosts first.
+
+        Its host may be a former primary whose manager has died: it accepts connections and writes
+        for ever, and each commit waits for standbys that follow another server.
+        """
+        with contextlib.suppress(psycopg.OperationalError):  # it is closed already
+            index = self._index_of(connection)
+            with self._lock:
+                self._is_suspect = self._is_suspect or index == self._current
+
+    def _began_before_a_move(self) -> bool:
+        address, moves = _attempt.get() or (None, 0)
+        return address is self and moves < self._moves
 
     def is_current(self, connection: AnyConnection) -> bool:
         """Return whether a connection is to the host of the latest one.

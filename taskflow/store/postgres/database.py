@@ -225,7 +225,7 @@ async def open_database(
     """
     address = address_of(conninfo)
     hold_seconds = timeout_seconds + _GRACE_SECONDS  # the server's own timeout comes first
-    watchdog = Watchdog(hold_seconds)
+    watchdog = Watchdog(hold_seconds, address.suspect)
     options = connection_options(
         address.conninfo(),
         timeout_seconds=timeout_seconds,

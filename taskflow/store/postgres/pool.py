@@ -7,7 +7,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Literal, TypeAlias
 
 import psycopg
@@ -157,12 +157,14 @@ class Watchdog:
 
     Args:
         seconds: Maximum time for which a call may use a connection.
+        on_overdue: Called with the connection of each overdue call, before it is shut down.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, on_overdue: Callable[[Connection], None]) -> None:
         self._seconds = seconds
+        self._on_overdue = on_overdue
         self._lock = threading.Lock()
-        self._deadlines: dict[int, float] = {}
+        self._deadlines: dict[int, tuple[float, Connection]] = {}
 
     @contextlib.contextmanager
     def watch(self, connection: Connection) -> Iterator[None]:
@@ -170,7 +172,7 @@ class Watchdog:
         # A duplicate: libpq may close its own at any moment, and another file may get the number.
         file = os.dup(connection.pgconn.socket)
         with self._lock:
-            self._deadlines[file] = time.monotonic() + self._seconds
+            self._deadlines[file] = (time.monotonic() + self._seconds, connection)
         try:
             yield
         finally:
@@ -196,8 +198,16 @@ class Watchdog:
         """Shut down overdue connections, and return the time until the next deadline."""
         with self._lock:
             now = time.monotonic()
-            self._cut([file for file, deadline in self._deadlines.items() if deadline <= now])
-            return min(self._deadlines.values(), default=now + self._seconds) - now
+            overdue = {
+                file: connection
+                for file, (deadline, connection) in self._deadlines.items()
+                if deadline <= now
+            }
+            for connection in overdue.values():
+                self._on_overdue(connection)
+            self._cut(list(overdue))
+            deadlines = (deadline for deadline, _ in self._deadlines.values())
+            return min(deadlines, default=now + self._seconds) - now
 
     def _cut(self, files: list[int]) -> None:
         for file in files:
