@@ -37,8 +37,13 @@ POSTGRES, REST, ETCD = 25432, 28008, 22379
 DOCUMENTED = REPOSITORY / "docs/deploy/ha/patroni.yml"
 PATRONI = ["-m", "patroni"]
 PATRONI_WITH_ANY_TIMINGS = ["-P", str(Folder(__file__).with_name("member.py"))]
-# Less memory to map, and no processes that wait for input and output.
-PARAMETERS = {"shared_buffers": "16MB", "io_method": "sync"}
+# Less memory to map, no processes that wait for input and output, and nothing that a killed server
+# leaves behind outside its folder.
+PARAMETERS = {
+    "shared_buffers": "16MB",
+    "io_method": "sync",
+    "dynamic_shared_memory_type": "mmap",
+}
 # etcd 3.4 starts on this processor only if told so.
 ENVIRON = {"LC_ALL": "C.UTF-8", "ETCD_UNSUPPORTED_ARCH": "arm64"}
 # A capability that Patroni keeps besides the user that it runs as. Root's Python and its packages
