@@ -199,6 +199,7 @@ _MORE: Final[Mapping[tuple[str, str], tuple[object, ...]]] = {
     ("taskflow_queues", "settings"): _SETTINGS,
     ("taskflow_schedules", "definition"): _DEFINITIONS,
     ("taskflow_endpoints", "template"): _TEMPLATES,
+    ("taskflow_parked", "poll_url"): ({"$encrypted": "AQAA"}, {"$encrypted": 5}),
 }
 _RESULT: Final = {
     "message": "fetched", "result": "x", "status": "200 OK", "status_code": 200,
@@ -232,6 +233,7 @@ GOOD: Final[Mapping[str, tuple[Row, ...]]] = {
         {**_TASK, **_FAILED},
         {**_TASK, **_FAILED, "retention_seconds": "5"},
         {**_TASK, "status": "CANCELED", "finished_at": "now"},
+        {**_TASK, **_TOLD, **_HELD, "node_id": str(uuid.UUID(int=2**128 - 1))},
     ),
     "taskflow_attempts": (
         {"task_id": KNOWN, "number": "1", "status": "INTERRUPTED", "started_at": "now",
@@ -320,6 +322,12 @@ GOOD: Final[Mapping[str, tuple[Row, ...]]] = {
     "taskflow_group_counts": (
         {"group_id": KNOWN_GROUP, "status": "COMPLETED", "count": "1"},
     ),
+    "taskflow_parked": (
+        {"task_id": str(uuid.UUID(int=5)), "token": str(uuid.UUID(int=2)), "queue": "odd",
+         "due_at": _PAST, "overdue_at": _PAST},
+        {"task_id": str(uuid.UUID(int=5)), "token": str(uuid.UUID(int=2)), "queue": "odd",
+         "due_at": _PAST, "overdue_at": "2100-01-01", "poll_url": NOWHERE},
+    ),
     "taskflow_nodes": (
         {"id": str(uuid.UUID(int=3)), "name": "odd", "lease_seconds": "5", "expires_at": _PAST},
         {"id": str(uuid.UUID(int=4)), "name": "odd", "lease_seconds": "5",
@@ -373,8 +381,9 @@ def insert_all(connection: psycopg.Connection, table: str, column: str, kind: st
 
 
 def _statement(table: str, row: Row) -> str:
-    if table == "taskflow_endpoints" and row.get("id") == str(uuid.UUID(int=5)):
-        row = {**row, "id": str(uuid.uuid4())}
+    id_column = {"taskflow_endpoints": "id", "taskflow_parked": "task_id"}.get(table)
+    if id_column is not None and row.get(id_column) == str(uuid.UUID(int=5)):
+        row = {**row, id_column: str(uuid.uuid4())}
     if table in _NAMED and row.get("name") == "odd":
         row = {**row, "name": f"odd-{uuid.uuid4()}"}
     places = (_literal(value) for value in row.values())

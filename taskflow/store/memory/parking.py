@@ -100,7 +100,7 @@ class MemoryParking(ParkingStore):
             self._tasks.parked[task_id] = msgspec.structs.replace(attempt, due_at=until)
             found = self._tasks.find(task_id)
             assert found is not None
-            is_overdue = attempt.overdue_at <= now
+            is_overdue = attempt.overdue_at <= now or attempt.poll_url is None
             taken.append(DueAttempt(*found, is_overdue, attempt.poll_url))
         return taken
 

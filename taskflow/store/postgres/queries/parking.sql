@@ -62,7 +62,8 @@ SELECT now() + make_interval(secs => %(within_seconds)s) FROM held
 -- SKIP LOCKED: several nodes take different ones. They are due again later, whatever becomes of the node. A row whose
 -- attempt is over is left over from a restore, and is deleted.
 WITH due AS MATERIALIZED (
-    SELECT task_id, token, poll_url, due_at, overdue_at <= now() AS is_overdue FROM taskflow_parked
+    SELECT task_id, token, poll_url, due_at, overdue_at <= now() OR poll_url IS NULL AS is_overdue
+    FROM taskflow_parked
     WHERE due_at <= now() ORDER BY due_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ), found AS MATERIALIZED (
