@@ -11,6 +11,7 @@ import trio
 
 from taskflow.model import callback
 from taskflow.model.callback import CALLBACK_QUEUE, RETRY_ON
+from taskflow.model.completion import Completion, CompletionMode
 from taskflow.model.filter import TaskFilter
 from taskflow.model.options import (
     NO_OPTIONS,
@@ -142,6 +143,8 @@ class CallbacksContract(StoreContract):
             },
             {"backoff": (0.0, 1.5), "sign": True},
             {"sign": False, "credential": "billing"},
+            {"completion": Completion(CompletionMode.CALLBACK, 3600.0)},
+            {"completion": Completion(CompletionMode.POLL, 1.1 + 2.2)},
         ],
     )
     async def test_the_body_has_the_options_of_the_task(self, store, node, options):

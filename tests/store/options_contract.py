@@ -8,6 +8,7 @@ import uuid
 import pytest
 import trio
 
+from taskflow.model.completion import Completion, CompletionMode
 from taskflow.model.options import StoredBackoff, TaskOptions
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import IdempotencyKey, TaskStatus
@@ -60,6 +61,7 @@ class OptionsContract(StoreContract):
             TaskOptions(sign=True),
             TaskOptions(sign=False),
             TaskOptions(credential="billing"),
+            TaskOptions(completion=Completion(CompletionMode.POLL, 0.5 + 2**20)),
         ],
     )
     async def test_options_are_stored(self, store, node, options):
@@ -80,6 +82,7 @@ class OptionsContract(StoreContract):
         assert (added.backoff, added.callback_url) == (options.shown_backoff, options.callback_url)
         assert (added.retry_on, added.success_on) == (options.retry_on, options.success_on)
         assert (added.sign, added.credential) == (options.sign, options.credential)
+        assert added.completion == options.completion
         assert await store.get(added.id) == added
         assert (await store.page(limit=1)).tasks == [added]
         assert (await self.claim_one(store, node)).options == options

@@ -383,6 +383,20 @@ class ParkingContract(StoreContract):
 
     # Beside other features
 
+    async def test_its_callback_waits_for_its_outcome(self, store, node):
+        """A parked task has none yet, and the one of its outcome shows it as finished."""
+        options = TaskOptions(completion=CALLBACK, callback_url="http://b.example/")
+        await store.add([new_task(options=options)])
+        claim = await self.claim_one(store, node)
+        await store.parking.park([parking(claim)])
+        assert await store.claim(node, limit=9) == []
+        await store.settle([completed(claim)])
+        callback = await self.claim_one(store, node)
+        assert (callback.options.callback_of, callback.options.completion) == (claim.task_id, None)
+        body = msgspec.json.decode(callback.payload)["body"]
+        assert (body["status"], body["waiting_for"]) == ("COMPLETED", None)
+        assert body["completion"] == {"mode": "callback", "within_seconds": HOUR}
+
     async def test_it_holds_its_order_key(self, store, node):
         """The next task of the key starts when it has finished."""
         first, second = await store.add([slow_task(order_key="k") for _ in range(2)])
