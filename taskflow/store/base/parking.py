@@ -59,7 +59,7 @@ class DueAttempt(msgspec.Struct, frozen=True):
     Attributes:
         claim: Its claim.
         running_seconds: Time since it was claimed.
-        is_overdue: True if its time is over.
+        is_overdue: True if its time is over; always true of one that is not polled.
         poll_url: The URL to poll, if it is polled.
     """
 
@@ -89,7 +89,7 @@ class ParkingStore(abc.ABC):
         """Move the time at which an attempt is overdue to this time from now, and return it.
 
         An attempt whose request is still in flight gets its time when it is parked. ``None`` if the
-        claim is no longer held.
+        claim is no longer held. An attempt that is overdue may end in the same moment.
         """
 
     @abc.abstractmethod

@@ -141,11 +141,11 @@ FROM unnest(%(ids)b::uuid[], %(shown)b::text[], %(completions)b::text[]) AS e (i
 WHERE g.id = e.id
 
 -- name: sealed_parked
--- The URLs that are polled.
-SELECT texts.task_id, octet_length(texts.text),
+-- The URLs that are polled. A target may choose one that contains what looks like encrypted data.
+SELECT texts.task_id, coalesce(octet_length(texts.text), 0),
 -- insert: heads
 FROM (
-    SELECT task_id, coalesce(poll_url, '') AS text FROM taskflow_parked
+    SELECT task_id, CASE WHEN poll_url ^@ '{"$encrypted":"' THEN poll_url END AS text FROM taskflow_parked
     WHERE task_id > %(after)s::uuid ORDER BY task_id LIMIT %(limit)s
 ) AS texts
 ORDER BY texts.task_id
