@@ -278,3 +278,18 @@ def test_idle_they_cost_nothing(many_parked, name, is_analyzed):
     plan = reported["Plan"]
     buffers = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
     assert buffers <= MAX_BUFFERS[name], json.dumps(plan, indent=1)
+
+
+@pytest.mark.parametrize("is_analyzed", [False, True])
+def test_a_step_reads_what_it_takes(many_parked, is_analyzed):
+    """Of 100,000 that are due at once, a step reads no more than its share."""
+    with many_parked.transaction(force_rollback=True):
+        many_parked.execute("UPDATE taskflow_parked SET due_at = due_at - interval '1 day'")
+        if is_analyzed:
+            many_parked.execute("ANALYZE taskflow_tasks, taskflow_parked")
+        statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {load_queries()['take_due_parked']}"
+        [[[reported]]] = many_parked.execute(statement, PARAMETERS["take_due_parked"]).fetchall()
+    plan = reported["Plan"]
+    assert plan["Actual Rows"] == LIMIT
+    buffers = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    assert buffers <= 40 * LIMIT, json.dumps(plan, indent=1)
