@@ -1,7 +1,7 @@
-"""Parked attempts: what their targets report, polls, and those that are overdue.
+"""Parked attempts: what their targets report, polls, and overdue attempts.
 
 No task of this process waits for a parked attempt. The job sleeps until one is due, on each node;
-those that are due at one moment are shared: the store returns each of them to one node.
+attempts that are due at one moment are shared: the store returns each of them to one node.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ async def write_outcomes(
 
 
 class ParkedAttempts:
-    """Polls parked attempts, and ends those that are overdue.
+    """Polls parked attempts, and ends overdue ones.
 
     At most as many polls run at once as there are workers. If an outcome cannot be written, the
     attempt is due again a moment later.
@@ -233,7 +233,7 @@ class ParkedAttempts:
         self._send.send_nowait((one, Attempt(claim, outcome, now, running_seconds)))
 
     async def _write_polled(self, nursery: trio.Nursery) -> None:
-        """Write the outcomes of polls; those that arrive during a write are written together."""
+        """Write the outcomes of polls; outcomes that arrive during a write are written together."""
         async for first in self._polled:
             batch = [first, *available(self._polled)]
             try:

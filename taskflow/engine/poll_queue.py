@@ -1,6 +1,6 @@
 """The polls that a node has taken: which one starts next. No I/O.
 
-A host whose polls hang must not delay those of others. So the host with the fewest running polls
+A host whose polls hang must not delay other hosts. So the host with the fewest running polls
 comes first, and a host has a limited number of places. A poll that waits too long is dropped: its
 attempt is due again a moment later, on any node.
 """
@@ -39,7 +39,7 @@ class Poll(NamedTuple):
 
 
 class PollQueue:
-    """Polls that wait, and counts of those that run.
+    """Polls that wait, and counts of running polls.
 
     Args:
         max_running: Maximum number of polls that run at once.

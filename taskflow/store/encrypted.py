@@ -321,7 +321,7 @@ class EncryptedParking:
         )
 
     async def take_due(self, *, limit: int, take_seconds: float) -> list[DueAttempt]:
-        """Return those that are due; a node without the key for a URL leaves it to others."""
+        """Return the due attempts; a node without the key for a URL leaves it to others."""
         found = []
         for one in await self._parking.take_due(limit=limit, take_seconds=take_seconds):
             try:

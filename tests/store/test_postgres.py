@@ -29,9 +29,9 @@ from taskflow.model.queue_limits import HoldReason, HostLimits, QueueSettings, R
 from taskflow.model.queues import RecentCounts, shares
 from taskflow.model.task import IdempotencyKey, TaskStatus
 from taskflow.settings import Settings
-from taskflow.store.postgres import claim_scan, listener, listing, pool
+from taskflow.store.postgres import claim_scan, listener, listing, migrate, pool
 from taskflow.store.postgres.entries import entry_of, size_of
-from taskflow.store.postgres.migrate import migrate_database, migrations
+from taskflow.store.postgres.migrate import Migration, migrate_database, migrations
 from taskflow.store.postgres.search import Found
 from taskflow.store.postgres.store import open_postgres
 from taskflow.telemetry import Event
@@ -429,6 +429,31 @@ async def test_migrations_at_once(empty_database_url):
         for _ in range(8):
             nursery.start_soon(one)
     assert sorted(map(len, applied)) == [0] * 7 + [len(migrations())]
+
+
+async def test_a_migration_in_a_deadlock(store, database_url, connection, monkeypatch):
+    """It is repeated: nodes that work beside it lock its tables in another order."""
+    locks = "LOCK TABLE taskflow_tasks; LOCK TABLE taskflow_nodes"
+    steps = [*migrations(), Migration(9999, "locks", locks)]
+    monkeypatch.setattr(migrate, "migrations", lambda: steps)
+    waiting = """
+        SELECT FROM pg_locks WHERE NOT granted AND relation = 'taskflow_nodes'::regclass
+    """
+    applied = []
+
+    async def apply():
+        applied.extend((await migrate_database(database_url, timeout_seconds=5.0)).applied)
+
+    async with trio.open_nursery() as nursery:
+        with connection.transaction():
+            connection.execute("SET LOCAL deadlock_timeout = '1h'")  # the other one is ended
+            connection.execute("LOCK TABLE taskflow_nodes")
+            nursery.start_soon(apply)
+            while not connection.execute(waiting).rowcount:
+                await trio.sleep(0.01)
+            lock = partial(connection.execute, "LOCK TABLE taskflow_tasks")
+            await trio.to_thread.run_sync(lock)
+    assert [step.name for step in applied] == ["locks"]
 
 
 async def test_a_database_that_is_newer_than_the_code(store, database_url, connection):

@@ -70,7 +70,7 @@ class DueAttempt(msgspec.Struct, frozen=True):
 
 
 class ParkingStore(abc.ABC):
-    """Parks attempts, and finds those that are due."""
+    """Parks attempts, and finds the due ones."""
 
     @abc.abstractmethod
     async def park(self, parkings: Sequence[Parking]) -> set[uuid.UUID]:

@@ -111,7 +111,7 @@ class MemoryState:
         self._attempts: dict[uuid.UUID, list[AttemptRecord]] = {}
         # The RUNNING tasks.
         self._holds: dict[uuid.UUID, Hold] = {}
-        # Those of them that are parked: their node is ``PARKED_NODE``.
+        # The parked ones among them: their node is ``PARKED_NODE``.
         self._parked: dict[uuid.UUID, ParkedAttempt] = {}
         # Open tasks of the schedules that limit overlaps, and finished ones until that is seen.
         self._schedule_tasks: dict[str, set[uuid.UUID]] = {}

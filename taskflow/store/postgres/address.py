@@ -175,7 +175,7 @@ def failures_of(error: psycopg.Error) -> str:
 
 
 def _effective_parameters(conninfo: str) -> dict[str, str]:
-    """Return all parameters: the address's, those of a service file, ``PG*`` variables, defaults.
+    """Return all parameters: of the address, of a service file, ``PG*`` variables, defaults.
 
     Only libpq itself knows them all, once it has begun to connect. An invalid ``sslmode`` ends
     that before it opens a socket. Empty if the address is invalid.
@@ -202,7 +202,7 @@ def _hosts_of(parameters: dict[str, str]) -> tuple[Host, ...]:
 
 
 def _defaults_of(conninfo: str, parameters: dict[str, str]) -> dict[str, str]:
-    """Return parameters that several hosts need and nobody has set.
+    """Return parameters that several hosts need and that are not set.
 
     Outside the address, ``any`` cannot be told from the default.
     """

@@ -162,7 +162,7 @@ class Announcements:
 
     @property
     def own_nodes(self) -> list[uuid.UUID]:
-        """The nodes that need no notifications: those of this process, and of parked attempts."""
+        """Nodes that need no notifications: of this process, and of parked attempts."""
         return [*self.nodes, PARKED_NODE]
 
     def announce(self, rows: Sequence[Row]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator
 from importlib import resources
 from typing import Final, NamedTuple
@@ -30,6 +31,8 @@ from taskflow.telemetry import Event, emit
 # Any number that no other program uses: "taskflow" in ASCII.
 _ADVISORY_LOCK: Final = 0x7461736B666C6F77
 
+# A deadlock takes a second to be detected.
+_DEADLOCK_PAUSES_SECONDS: Final = (0.1, 0.2, 0.4, 0.8)
 _OTHER_SCHEMA: Final = (
     "run CREATE SCHEMA taskflow and add options=-csearch_path%3Dtaskflow to DATABASE_URL"
 )
@@ -64,7 +67,8 @@ def migrations() -> list[Migration]:
 def migrate(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migration]:
     """Apply the missing migrations, in one transaction, and return them.
 
-    Several processes may do this at once: the others wait for the first one.
+    Several processes may do this at once: the others wait for the first one. Nodes lock the tables
+    in any order meanwhile, so the transaction is repeated after a deadlock.
 
     Raises:
         StoreUnusable: The database has migrations that this code does not know, or the role lacks
@@ -72,6 +76,15 @@ def migrate(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migratio
         StoreUnavailable: Another transaction holds locks that a migration needs; nothing is
             changed.
     """
+    for pause_seconds in _DEADLOCK_PAUSES_SECONDS:
+        try:
+            return _migrate_once(connection)
+        except psycopg.errors.DeadlockDetected:
+            time.sleep(pause_seconds)
+    return _migrate_once(connection)
+
+
+def _migrate_once(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migration]:
     steps = migrations()
     with connection.transaction():
         # With a timeout: another process may hang during its migration.

@@ -19,8 +19,8 @@ class Replication(msgspec.Struct, frozen=True):
         synchronous_commit: The setting, as it is in sessions of TaskFlow.
         synchronous_standby_names: The setting; empty if no commit waits for a standby.
         standbys: Number of connected standbys.
-        synchronous_standbys: Names of those that commits wait for; ``None`` if the role may not
-            see them.
+        synchronous_standbys: Names of the standbys that commits wait for; ``None`` if the role may
+            not see them.
     """
 
     synchronous_commit: str = "on"
