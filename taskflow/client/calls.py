@@ -463,6 +463,8 @@ def mapped_errors(via: str = "") -> Iterator[None]:
 
 def _reason_of(error: BaseException) -> str:
     """Return why there is no response; Trio's errors have their text in their cause."""
+    if isinstance(error, httpx.TimeoutException):  # its cause is how Trio ends what takes too long
+        return "timed out"
     cause: BaseException | None = error
     while cause is not None and not str(cause):
         cause = cause.__cause__ or cause.__context__
