@@ -39,7 +39,7 @@ from tests.api.worst import (
 MAX_UNITS = 100
 # Below the level of requests much less is done at once.
 MAX_RAW_UNITS = 20
-TRIES = 3
+TRIES = 8
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
 PLACES = {
     "<string:name>": "worst",
