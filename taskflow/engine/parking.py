@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from taskflow.engine.context import EngineContext
-from taskflow.engine.housekeeping import Job, run_job
+from taskflow.engine.housekeeping import MARGIN_SECONDS, MAX_SLEEP_SECONDS, Job, run_job
 from taskflow.engine.outcome_writes import (
     available,
     log_write,
@@ -51,13 +51,9 @@ OVERTAKING_BATCH: Final = 200
 OVERTAKING_PAUSE_SECONDS: Final = 1.0
 # Minimum pause between two queries, and while other nodes have the due attempts locked.
 MIN_SLEEP_SECONDS: Final = 0.05
-# Maximum sleep: other nodes do not notify this one, and may die.
-MAX_SLEEP_SECONDS: Final = 30.0
 # Interval of the search for parked tasks of which nothing is known; it reads all parked tasks.
 UNRECORDED_INTERVAL_SECONDS: Final = 600.0
 UNRECORDED_BATCH: Final = 500
-# The sleep is measured by another clock than the store's; it must not end too early.
-MARGIN_SECONDS: Final = 0.001
 
 
 async def report(

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import Final, NamedTuple
 
-from taskflow.model.invalid_url import InvalidUrl
-from taskflow.model.url import place_of
+from taskflow.model.url import place_in
 from taskflow.store.base.parking import DueAttempt
 
 MIN_PLACES_OF_HOST: Final = 10
@@ -65,7 +64,7 @@ class PollQueue:
 
     def add(self, attempt: DueAttempt, url: str, now: float) -> bool:
         """Add a poll; return whether it found a place."""
-        host = _host_of(url)
+        host = place_in(url).authority
         if self._taken(host) >= self._places_of_host or self._all_taken() >= self._places:
             return False
         self._waiting.setdefault(host, deque()).append(Poll(attempt, url, host, now))
@@ -97,10 +96,3 @@ class PollQueue:
 
     def _all_taken(self) -> int:
         return self._running.total() + sum(map(len, self._waiting.values()))
-
-
-def _host_of(url: str) -> str:
-    try:
-        return place_of(url).authority
-    except InvalidUrl:
-        return ""

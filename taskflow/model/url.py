@@ -152,6 +152,10 @@ class Place(NamedTuple):
     authority: str
 
 
+NOWHERE: Final = Place("", "")
+"""The place of a URL that is invalid."""
+
+
 def place_of(url: str) -> Place:
     """Return the host of a URL as ``parse_target`` does, in half the time.
 
@@ -161,6 +165,14 @@ def place_of(url: str) -> Place:
     scheme, authority, _ = _parts_of(url)
     origin = _parse_origin(scheme, authority)
     return Place(origin.host, origin.host_header)
+
+
+def place_in(url: str) -> Place:
+    """Return where a URL leads to; a task whose URL is invalid fails and says why."""
+    try:
+        return place_of(url)
+    except InvalidUrl:
+        return NOWHERE
 
 
 def resolve_location(target: Target, location: str) -> str:

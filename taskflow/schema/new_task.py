@@ -25,14 +25,12 @@ from taskflow.model.request import RequestPayload
 from taskflow.model.signature import NO_SECRETS
 from taskflow.model.task import NewTask
 from taskflow.model.untrusted_text import is_too_deep
-from taskflow.model.url import Place
+from taskflow.model.url import NOWHERE, Place, place_in
 from taskflow.schema.graph_tasks import check_parents, check_references, with_parents
 from taskflow.schema.json_text import HOW, decoded, object_fields, refuse_depth
 from taskflow.schema.keyed_tasks import check_keys, read_debounce, read_unique
 from taskflow.schema.payload import (
     MASK_BYTES,
-    NOWHERE,
-    place_in,
     place_of_payload,
     reject_header,
     reject_masked,

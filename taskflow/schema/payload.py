@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import msgspec
 
-from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.masking import MASK, MASKING
 from taskflow.model.request import (
     HEADERS_MADE_HERE,
@@ -20,12 +19,10 @@ from taskflow.model.request import (
     content_of,
 )
 from taskflow.model.signature import SIGNATURE_FIELDS, SIGNED_HEADER
-from taskflow.model.url import Place, place_of
+from taskflow.model.url import NOWHERE, Place, place_in
 from taskflow.schema.reader import Reader
 from taskflow.schema.tasks import TaskRequest
 from taskflow.schema.validation_errors import ValidationErrors, token
-
-NOWHERE: Final = Place("", "")
 
 MASK_BYTES: Final = MASK.encode()
 WAS_MASKED: Final = (
@@ -42,14 +39,6 @@ def place_of_payload(payload: bytes, errors: ValidationErrors) -> Place:
     if payload.startswith(b"{"):
         return place_in(_check_request(payload, errors))
     return NOWHERE
-
-
-def place_in(url: str) -> Place:
-    """Return where a URL leads to; a task whose URL is invalid fails and says why."""
-    try:
-        return place_of(url)
-    except InvalidUrl:
-        return NOWHERE
 
 
 def reject_masked(payload: bytes, callback_url: str | None, errors: ValidationErrors) -> None:
