@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pytest
@@ -68,18 +68,24 @@ class Measured(NamedTuple):
 
     def check(self, asked: Asked) -> None:
         """It is answered without a fault, and holds the event loop for no longer than it may."""
-        measured = []
-        while not measured or (measured[-1] > MAX_UNITS and len(measured) < TRIES):
-            measured.append(self._units(asked))
-        assert measured[-1] <= MAX_UNITS, (asked.name, measured, self.holds.task_name)
+        self._check(asked.name, lambda: self._units(asked))
 
-    @contextlib.contextmanager
-    def watching(self, name: str) -> Iterator[None]:
-        """Nothing within the block holds the event loop for longer than it may."""
-        self.holds.longest_seconds = 0.0
-        yield
-        units = self.holds.longest_seconds / unit_seconds()
-        assert units <= MAX_UNITS, (name, units, self.holds.task_name)
+    def watch(self, name: str, act: Callable[[], object]) -> None:
+        """Nothing that ``act`` causes holds the event loop for longer than it may."""
+
+        def units() -> float:
+            self.holds.longest_seconds = 0.0
+            act()
+            return self.holds.longest_seconds / unit_seconds()
+
+        self._check(name, units)
+
+    def _check(self, name: str, units: Callable[[], float]) -> None:
+        """Measure until once it is short: on a busy machine, CPU time is not quite constant."""
+        measured = [units()]
+        while measured[-1] > MAX_UNITS and len(measured) < TRIES:
+            measured.append(units())
+        assert measured[-1] <= MAX_UNITS, (name, measured, self.holds.task_name)
 
     def _units(self, asked: Asked) -> float:
         self.holds.longest_seconds = 0.0
@@ -169,13 +175,31 @@ def test_reports():
     ):
         for name, body in {**documents(), **values()}.items():
             for kind in ("application/json", "text/plain; charset=gb18030"):
-                parked = Parked(measured.server, worker)
-                with measured.watching(f"a result, {name}"):
-                    assert parked.report("", body, {"content-type": kind}).status == 200
-            parked = Parked(measured.server, worker)
-            with measured.watching(f"a failure, {name}"):
-                answer = parked.report("/failure", body[: 32 * 2**10])
-                assert answer.status in (200, 400, 422), answer
+                head = {"content-type": kind}
+                measured.watch(
+                    f"a result, {name}",
+                    lambda body=body, head=head: _report(measured, worker, "", body, head, {200}),
+                )
+            failure = body[: 32 * 2**10]
+            measured.watch(
+                f"a failure, {name}",
+                lambda failure=failure: _report(
+                    measured, worker, "/failure", failure, {}, {200, 400, 422}
+                ),
+            )
+
+
+def _report(
+    measured: Measured,
+    worker: Worker,
+    suffix: str,
+    body: bytes,
+    head: dict[str, str],
+    statuses: set[int],
+) -> None:
+    """Report the outcome of a new parked task."""
+    answer = Parked(measured.server, worker).report(suffix, body, head)
+    assert answer.status in statuses, answer
 
 
 def test_queries_and_heads():

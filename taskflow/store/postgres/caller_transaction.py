@@ -174,7 +174,7 @@ def _add_at_once(tasks: Sequence[NewTask], key: IdempotencyKey | None) -> Steps:
     while True:
         rows = yield _SQL["add"], parameters
         if len(rows) == len(tasks):
-            return list(stored_tasks(entries, rows).values())
+            return [task for _, task in stored_tasks(entries, rows)]
         if key is not None and (known := (yield from _known(key))) is not None:
             return known
         ids = list({task.group for task in tasks if task.group is not None})

@@ -139,15 +139,11 @@ def entries_of(
         )
 
 
-def stored_tasks(entries: Sequence[Entry], rows: Sequence[Row]) -> dict[int, Task]:
-    """Return the tasks that the statement ``add`` stored, by the indexes of their entries."""
+def stored_tasks(entries: Sequence[Entry], rows: Sequence[Row]) -> Iterator[tuple[int, Task]]:
+    """Yield the tasks that the statement ``add`` stored, with the indexes of their entries."""
     ids = {row[0]: row[1] for row in rows}
-    return {
-        index: entries[index].task.as_task(
-            task_id,
-            created_at=created_at,
-            run_at=run_at,
-            after=entries[index].links.parents(index, ids),
-        )
-        for index, task_id, _, run_at, created_at, _ in rows
-    }
+    for index, task_id, _, run_at, created_at, _ in rows:
+        entry = entries[index]
+        parents = entry.links.parents(index, ids)
+        task = entry.task.as_task(task_id, created_at=created_at, run_at=run_at, after=parents)
+        yield index, task

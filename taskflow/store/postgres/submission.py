@@ -122,7 +122,7 @@ class PostgresSubmission(StorePart, SubmissionStore):
         entries = list(entries_of(tasks, None, 0))
         parameters |= parameters_of(entries, ())
         rows = self._statements.execute(connection, "add", parameters)
-        return list(stored_tasks(entries, rows).values())
+        return [task for _, task in stored_tasks(entries, rows)]
 
     def announce_added(self, tasks: Sequence[Task]) -> None:
         """Announce tasks that ``insert`` stored, once they are committed."""
@@ -279,7 +279,7 @@ class PostgresSubmission(StorePart, SubmissionStore):
         self._announce([tuple(row) for row in rows.values() if not row[-1]])
         added: list[Task | None] = [None] * len(tasks)
         checkpoints = Checkpoints()
-        for index, task in stored_tasks(entries, found).items():
+        for index, task in stored_tasks(entries, found):
             added[index] = self._context.masking.task(task)
             await checkpoints.after(0)
         return added
