@@ -113,7 +113,7 @@ test_together() {
 }
 
 test_heavy() {
-    step -m pytest -m heavy --numprocesses 3 --dist worksteal tests/chaos tests/failover tests/service
+    step -m pytest -m heavy --numprocesses 5 --dist worksteal tests/chaos tests/failover tests/service
 }
 
 # The collection compiles the tests, once for all processes of pytest.

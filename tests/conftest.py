@@ -34,7 +34,7 @@ hypothesis.settings.load_profile("any machine")
 LONG = (
     "tests/deploy/test_dockerfile.py",  # it installs packages
     *("tests/test_pages.py", "tests/browser/", "tests/store/test_sessions.py"),
-    "tests/store/test_postgres.py",
+    *("tests/store/test_several_hosts.py", "tests/store/test_postgres.py"),
     *("tests/store/test_pgbouncer.py", "tests/api/test_event_loop_crowds.py"),
     *(
         "tests/fuzz/",
@@ -59,9 +59,17 @@ SLOW_PLACES = (
 )
 
 # Each store keeps the same contract (tests/store), and the contract of the API is tested on each.
-# The rest above the stores is tested on PostgreSQL, with --fast on memory, with --fuzz on both.
+# The rest above the stores is tested on PostgreSQL, and on memory where requests and responses
+# decide; with --fast on memory, with --fuzz on both.
 ABOVE_STORES = tuple(f"tests/{name}/" for name in ("api", "cli", "client"))
 ON_BOTH_STORES = "tests/api/test_contract.py"
+ON_MEMORY = tuple(
+    f"tests/api/test_{name}.py"
+    for name in (
+        *("any_json", "bad_requests", "by_hand", "many_by_hand", "openapi", "options"),
+        *("patches", "queue_proxy", "requests", "text_formats"),
+    )
+)
 
 SLOW_FOLDERS = tuple(place for place in SLOW_PLACES if place.endswith("/"))
 
@@ -88,7 +96,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         _leave_out(config, items, lambda item: item.get_closest_marker("long") is not None)
         if not is_fast:
             ids = {item.nodeid for item in items}
-            _leave_out(config, items, lambda item: _is_on_postgres_too(item, ids))
+            _leave_out(config, items, lambda item: _is_on_the_other_store(item, ids))
     if is_fast:
         _leave_out(config, items, _is_slow)
 
@@ -97,6 +105,7 @@ def pytest_collection_finish() -> None:
     """Keep the collected tests, and all that they import, out of later garbage collections."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _leave_out(
@@ -107,9 +116,12 @@ def _leave_out(
     items[:] = [item for item in items if item not in left_out]
 
 
-def _is_on_postgres_too(item: pytest.Item, ids: Collection[str]) -> bool:
-    """Whether a test above the stores repeats on memory what another proves on PostgreSQL."""
-    other = item.nodeid.replace("[memory", "[postgres")
+def _is_on_the_other_store(item: pytest.Item, ids: Collection[str]) -> bool:
+    """Whether a test above the stores repeats on one of them what it proves on the other."""
+    stores = ["[memory", "[postgres"]
+    if item.nodeid.startswith(ON_MEMORY):
+        stores.reverse()
+    other = item.nodeid.replace(*stores)
     return (
         item.nodeid.startswith(ABOVE_STORES)
         and not item.nodeid.startswith(ON_BOTH_STORES)
@@ -132,6 +144,7 @@ def _is_slow(item: pytest.Item) -> bool:
     )
 
 
+gc.disable()  # until all tests are collected: little of that is garbage
 # Hundreds of clients and the server that they talk to are in one process here.
 raise_file_limit()
 keep_rules()

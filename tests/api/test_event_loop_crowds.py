@@ -19,7 +19,7 @@ from tests.api.client import Connection
 from tests.api.target import RawTarget
 from tests.api.test_event_loop import STORES, Measured, measuring
 from tests.api.worst import Asked
-from tests.api.worst_answers import BODIES, HEADS, MIB, answer
+from tests.api.worst_answers import MIB, answer, bodies, heads
 
 CLIENTS = 300
 LATER = b'{"payload": {"url": "http://a.invalid/", "body": "%b"}, "delay_seconds": 86400%b}'
@@ -40,7 +40,7 @@ def measured() -> Iterator[Measured]:
 @pytest.fixture(scope="module")
 def raw_target() -> Iterator[RawTarget]:
     """A target with the worst answers."""
-    answers = {f"/{name}": answer for name, answer in (BODIES | HEADS).items()}
+    answers = {f"/{name}": answer for name, answer in (bodies() | heads()).items()}
     with RawTarget(answers | {"/received": answer()}) as target:
         yield target
 
@@ -49,7 +49,7 @@ def raw_target() -> Iterator[RawTarget]:
 def test_results(kind, database_uri, raw_target):
     """The worst responses are fetched, stored, sent to callbacks, and shown everywhere."""
     with measuring(MEMORY_URL if kind == "memory" else database_uri) as measured:
-        for name in BODIES:
+        for name in bodies():
             show(measured, name, run(measured, raw_target, name))
         for target in ("/tasks?limit=1000", "/tasks?url_contains=a", "/ui/tasks?limit=1000"):
             for head in (GZIP, LINES, GZIP | LINES):
@@ -58,7 +58,7 @@ def test_results(kind, database_uri, raw_target):
 
 def test_heads(measured, raw_target):
     """The worst heads of responses, and redirects."""
-    for name in HEADS:
+    for name in heads():
         run(measured, raw_target, name)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
-from collections.abc import Mapping
-from types import MappingProxyType
 
 from tests.api.worst import members, repeated
 
@@ -44,8 +43,10 @@ def chunks(body: bytes, size: int) -> bytes:
     return b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunked + b"0\r\n\r\n"
 
 
-BODIES: Mapping[str, bytes] = MappingProxyType(
-    {
+@functools.cache
+def bodies() -> dict[str, bytes]:
+    """The worst bodies, by name."""
+    return {
         "members": answer(members(b"1", MIB - 8)),
         "numbers": answer(repeated(b"1", MIB - 8)),
         "lists": answer(repeated(b"[]", MIB - 8)),
@@ -69,9 +70,12 @@ BODIES: Mapping[str, bytes] = MappingProxyType(
         "failed": answer(members(b"1", MIB - 8), status=b"500 Oh"),
         "failed-bomb": answer(gzip.compress(b"a" * 20 * MIB), more=GZIP, status=b"500 Oh"),
     }
-)
-HEADS: Mapping[str, bytes] = MappingProxyType(
-    {
+
+
+@functools.cache
+def heads() -> dict[str, bytes]:
+    """The worst heads, and redirects, by name."""
+    return {
         "many": answer(more=fields(b"v" * 240)),
         "cookies": answer(more=fields(b"v" * 200, name=b"set-cookie: a%d=")),
         "long-names": answer(more=fields(b"v", name=b"n" * 230 + b"-%d")),
@@ -87,4 +91,3 @@ HEADS: Mapping[str, bytes] = MappingProxyType(
         "labels": moved(b"http://" + b"a." * 28_000),
         "hop": moved(b"/hop?" + b"sig=a&" * 1_300),
     }
-)
