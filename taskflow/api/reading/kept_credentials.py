@@ -7,7 +7,7 @@ must not be able to have the credentials sent to a server of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,7 @@ from taskflow.schema.validation_errors import ValidationErrors, token
 _ANYTHING: Final = msgspec.json.Decoder(float_hook=str)
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT: Final = msgspec.json.Decoder(str)
+_Fields: TypeAlias = Mapping[str, msgspec.Raw]
 
 
 def is_same_origin(url: str | None, original: str | None) -> bool:
@@ -41,15 +42,14 @@ def with_kept_credentials(sent: msgspec.Raw, before: msgspec.Raw, masking: Maski
     """
     if not is_masked(bytes(sent)):
         return sent
-    fields = _FIELDS.decode(sent)
-    new, old = _payload_of(sent), _payload_of(before)
-    url, old_url = _text(new.get("url")) or "", _text(old.get("url")) or ""
+    fields, stored = _FIELDS.decode(sent), _FIELDS.decode(before)
+    new, old = _payload_fields(fields), _payload_fields(stored)
+    url, old_url = _text_of(new, "url"), _text_of(old, "url")
     if is_same_origin(url, old_url):
         kept_url = masking.unmasked_url(url, old_url)
-        headers = _object(old.get("headers"))
+        headers = _fields_of(old.get("headers"))
         fields["payload"] = _with_kept(fields["payload"], kept_url, headers, masking)
-    callback = _text(_object(_ANYTHING.decode(sent)).get("callback_url")) or ""
-    old_callback = _text(_object(_ANYTHING.decode(before)).get("callback_url")) or ""
+    callback, old_callback = _text_of(fields, "callback_url"), _text_of(stored, "callback_url")
     if is_same_origin(callback, old_callback):
         fields["callback_url"] = _encoded(masking.unmasked_url(callback, old_callback))
     return _encoded(fields)
@@ -90,20 +90,39 @@ def refuse_moved_credentials(before: bytes, after: bytes, patch: bytes, masking:
     errors.raise_if_any()
 
 
-def _with_kept(
-    payload: msgspec.Raw, url: str, headers: Mapping[str, Any], masking: Masking
-) -> msgspec.Raw:
+def _with_kept(payload: msgspec.Raw, url: str, headers: _Fields, masking: Masking) -> msgspec.Raw:
     """Return a payload with this URL, and with the stored values in place of masked headers."""
     if not bytes(payload).startswith(b"{"):
         return _encoded(url)
     fields = _FIELDS.decode(payload) | {"url": _encoded(url)}
-    if bytes(fields.get("headers", b"")).startswith(b"{"):
-        sent = _FIELDS.decode(fields["headers"])
-        masked = {name: _TEXT.decode(text) for name, text in sent.items() if _is_masked_text(text)}
-        stored = {name: _text(value) or "" for name, value in headers.items()}
+    sent = _fields_of(fields.get("headers"))
+    masked = {name: _text_of(sent, name) for name in sent if _is_masked_text(sent[name])}
+    if masked:
+        stored = {name: _text_of(headers, name) for name in headers}
         kept = masking.unmasked_headers(masked, stored)
-        fields["headers"] = _encoded(sent | {name: _encoded(kept[name]) for name in kept})
+        fields["headers"] = _encoded({**sent} | {name: _encoded(kept[name]) for name in kept})
     return _encoded(fields)
+
+
+def _payload_fields(task: _Fields) -> _Fields:
+    """Return the fields of the payload of a task; a URL alone is a field, too."""
+    payload = task.get("payload")
+    if payload is not None and bytes(payload).startswith(b'"'):
+        return {"url": payload}
+    return _fields_of(payload)
+
+
+def _fields_of(value: msgspec.Raw | None) -> _Fields:
+    """Return the fields of an object, not decoded; none of anything else."""
+    is_object = value is not None and bytes(value).startswith(b"{")
+    return _FIELDS.decode(value) if value is not None and is_object else {}
+
+
+def _text_of(fields: _Fields, name: str) -> str:
+    """Return a field that is text; an empty text if it is something else, or missing."""
+    value = fields.get(name)
+    is_text = value is not None and bytes(value).startswith(b'"')
+    return _TEXT.decode(value) if value is not None and is_text else ""
 
 
 def _encoded(value: object) -> msgspec.Raw:
