@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import statistics
 import subprocess
 import tarfile
 import tempfile
@@ -25,7 +24,7 @@ from benchmarks.database import Database
 from benchmarks.meter import Cost, metered
 from benchmarks.references import bare_fetches
 from benchmarks.scene import FOR_EVER_MS, Scene
-from benchmarks.table import Figure
+from benchmarks.table import Figure, paired
 
 _WORKERS: Final = (5, 100)
 # The last commit that spoke HTTP by h11.
@@ -57,7 +56,7 @@ def beside(scene: Scene) -> Iterator[Figure]:
     for phase, measured in rounds[0][""].items():
         for what in measured:
             for name in commits:
-                yield _figure(
+                yield paired(
                     f"{phase}: {what}",
                     _UNITS[what],
                     name,
@@ -77,26 +76,13 @@ def fetches(scene: Scene) -> Iterator[Figure]:
                 )
                 for _ in range(scene.pick(quick=3, full=9))
             ]
-            figure = _figure(
+            figure = paired(
                 f"bare fetches by h11 ({_BEFORE_LLHTTP}), {workers} in flight: CPU",
                 "us/fetch",
                 "by llhttp",
                 [(before.cpu_us, after.cpu_us) for before, after in pairs],
             )
             yield msgspec.structs.replace(figure, at_least=1.7)
-
-
-def _figure(what: str, unit: str, name: str, pairs: list[tuple[float, float]]) -> Figure:
-    value = statistics.median(ours for ours, _ in pairs)
-    ratios = sorted(ours / theirs for ours, theirs in pairs)
-    return Figure(
-        what=what,
-        value=value,
-        unit=unit,
-        beside=name,
-        reference=value / statistics.median(ratios),
-        note=f"ratios {ratios[0]:.2f} to {ratios[-1]:.2f}",
-    )
 
 
 @contextlib.contextmanager

@@ -90,8 +90,13 @@ def _figure(
 def waits_ms(scene: Scene, service: Service, rate: float) -> tuple[list[float], Report]:
     """Return the latency of each task in milliseconds, and the report of the POSTs."""
     report = _sent(scene, service, rate)
+    return arrival_waits_ms(scene, report), report
+
+
+def arrival_waits_ms(scene: Scene, report: Report) -> list[float]:
+    """Return the time from each POST to the arrival at the target in milliseconds."""
     sent_at = {str(number): seconds for number, seconds in report.sent_at.items()}
-    return _waits_ms(scene, sent_at), report
+    return _waits_ms(scene, sent_at)
 
 
 def _sent(scene: Scene, service: Service, rate: float) -> Report:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import os
 import platform
+import statistics
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,20 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
         compared = self.value if self.ratio is None else self.ratio
         is_enough = self.at_least is None or compared >= self.at_least
         return is_enough and (self.at_most is None or compared <= self.at_most)
+
+
+def paired(what: str, unit: str, beside: str, pairs: Sequence[tuple[float, float]]) -> Figure:
+    """Return the medians of pairs that were measured in turn, as value and reference."""
+    value = statistics.median(ours for ours, _ in pairs)
+    ratios = sorted(ours / theirs for ours, theirs in pairs)
+    return Figure(
+        what=what,
+        value=value,
+        unit=unit,
+        beside=beside,
+        reference=value / statistics.median(ratios),
+        note=f"ratios {ratios[0]:.2f} to {ratios[-1]:.2f}",
+    )
 
 
 HEAD = (

@@ -83,6 +83,12 @@ class Server:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGSTOP)
 
+    def thaw(self) -> None:
+        """Let its processes go on."""
+        for process in self._processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End all its processes, if there are any, as a power cut would."""
         for process in self._processes():

@@ -23,6 +23,7 @@ from taskflow.model.errors import (
 )
 from taskflow.store.base.store import PoolStatistics
 from taskflow.store.postgres.address import DatabaseAddress, address_of, failures_of
+from taskflow.store.postgres.announcer import announce
 from taskflow.store.postgres.pool import (
     CONNECT_SECONDS,
     CONNECTION_CLASSES,
@@ -41,6 +42,7 @@ from taskflow.store.postgres.session import (
     PLANS,
     TRANSACTION_TIMEOUT,
     OwnConnection,
+    announcing_later,
     startup_options,
     utc_adapters,
 )
@@ -164,7 +166,10 @@ class Database:
                 raise StoreUnavailable
             connection.pin()
             connection.commits.forget()
-            result = work(connection)
+            try:
+                result = work(connection)
+            finally:  # of several transactions, some may have committed
+                announce(connection)
             connection.commits.check()
             return result
 
@@ -233,6 +238,7 @@ async def open_database(
         schemas=schemas,
         server_version=server_version,
     )
+    options = announcing_later(options)
     pool = make_pool(
         address, options, pooler=pooler, connections=connections, timeout_seconds=timeout_seconds
     )

@@ -76,6 +76,10 @@ BOUNDS: Final = MappingProxyType(
 # Since PostgreSQL 17; an older server rejects connections that set it.
 TRANSACTION_TIMEOUT: Final = "transaction_timeout"
 HAS_TRANSACTION_TIMEOUT: Final = 170_000
+# Tells the functions of the database that the session announces its commits itself, and is told
+# what to announce by notices with this SQLSTATE (migration 0031).
+ANNOUNCES_LATER: Final = "taskflow.announces_later"
+_TO_ANNOUNCE: Final = "TF001"
 # At least a year within the range of Python, so that time zones and delays can be added.
 EARLIEST: Final = dt.datetime(2, 1, 1, tzinfo=dt.UTC)
 LATEST: Final = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
@@ -118,6 +122,23 @@ class CommitWatch:
                 "PostgreSQL: the wait for the synchronous standby was canceled: it is unknown "
                 "whether the commit was replicated"
             )
+
+
+class UnsentNotifications:
+    """Collects the messages that are to be announced once a transaction has committed."""
+
+    def __init__(self) -> None:
+        self._messages: list[str] = []
+
+    def hear(self, diagnostic: Diagnostic) -> None:
+        """Process a notice of the server."""
+        if diagnostic.sqlstate == _TO_ANNOUNCE:
+            self._messages.append(diagnostic.message_primary or "")
+
+    def take(self) -> list[str]:
+        """Return the messages, and forget them."""
+        messages, self._messages = self._messages, []
+        return messages
 
 
 def is_unreplicated(diagnostic: Diagnostic) -> bool:
@@ -186,8 +207,10 @@ class OwnConnection(psycopg.Connection[tuple[object, ...]]):
         super().__init__(pgconn, row_factory)
         self.cursor_factory = TolerantCursor
         self.commits = CommitWatch()
+        self.unsent = UnsentNotifications()
         self.is_pinned = False
         self.add_notice_handler(self.commits.hear)
+        self.add_notice_handler(self.unsent.hear)
 
     def pin(self) -> None:
         """Set what the first message could not, once; nearly always there is nothing to set."""
@@ -257,6 +280,17 @@ def startup_options(conninfo: str, bounds: Mapping[str, str], schemas: Sequence[
         pinned["search_path"] = search_path_of(schemas)
     parts = [_assignments({**BOUNDS, **bounds}), str(theirs), _assignments(pinned)]
     return " ".join(part for part in parts if part)
+
+
+def announcing_later(options: Mapping[str, object]) -> dict[str, object]:
+    """Return these parameters of a connection for a session that announces its commits itself.
+
+    A pooler accepts no settings; its sessions notify in their transactions.
+    """
+    first_message = options.get("options")
+    if first_message is None:
+        return dict(options)
+    return {**options, "options": f"{first_message} -c {ANNOUNCES_LATER}=on"}
 
 
 def search_path_of(schemas: Sequence[str]) -> str:

@@ -177,5 +177,11 @@ WITH added AS MATERIALIZED (
 SELECT request - 1, place - 1, task_id, task_priority, task_run_at, now(), outcome
 FROM added CROSS JOIN announced ORDER BY request, place
 
+-- name: notify_work
+-- Notify nodes of work that earlier transactions committed. It writes no data, so its commit waits
+-- for nothing, and other notifications do not wait for it.
+SELECT set_config('synchronous_commit', 'off', true), pg_notify('taskflow_work', message)
+FROM unnest(%(messages)b::text[]) AS posted (message)
+
 -- name: known_keys
 SELECT key, fingerprint, task_ids FROM taskflow_idempotency_keys WHERE key = ANY (%(keys)b::text[])
