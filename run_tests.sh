@@ -165,7 +165,7 @@ case ${1-} in
     exec "$venv/bin/python" -m pytest tests/failover -s "$@"
     ;;
 --fuzz)
-    exec "$venv/bin/python" -m pytest tests/fuzz tests/store/test_stateful.py \
+    exec "$venv/bin/python" -m pytest tests/fuzz tests/store/test_stateful.py tests/store/test_archive_contract.py \
         tests/http1/test_differences.py tests/api tests/cli tests/client -s "$@"
     ;;
 --smoke)

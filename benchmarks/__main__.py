@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks import (
     accept,
+    archive,
     beside,
     cores,
     cost,
@@ -71,12 +72,14 @@ LINES: dict[str, Callable[[Scene], Iterator[Figure]]] = {
     "parked": parked.parked,
     "memory": memory.memory,
     "synchronous": synchronous.synchronous,
+    "archive": archive.archive,
     "bloat": scale.bloat,
     "scale_5m": scale.scale_5m,
     "bloat_10m": scale.bloat_10m,
+    "archive_20m": archive.archive_20m,
 }
 # These take too long for the default run.
-LONG = {"scale_5m", "bloat_10m"}
+LONG = {"scale_5m", "bloat_10m", "archive_20m"}
 PEERS_FOLDER = processes.REPOSITORY / ".venv-peers"
 
 

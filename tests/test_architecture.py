@@ -133,7 +133,7 @@ SHARED_NAMES = {
     # What is done with it.
     *("submission", "listing", "task_actions", "new_tasks", "filters", "options", "keys"),
     # The subjects of the store interface, and of each store.
-    *("claims", "leases", "parking"),
+    *("claims", "leases", "parking", "archive"),
     # The two clients.
     *("client", "native", "streams", "transport"),
 }

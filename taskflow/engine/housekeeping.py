@@ -22,6 +22,7 @@ from taskflow.engine.context import EngineContext, Outage
 from taskflow.engine.rescue import rescue_tasks
 from taskflow.model.errors import StoreUnavailable
 from taskflow.store.base.schedules import ScheduleStore
+from taskflow.store.base.store import TaskStore
 from taskflow.telemetry import Event, emit
 
 EXPIRE_BATCH: Final = 500
@@ -32,6 +33,9 @@ FOLD_BATCH: Final = 5000
 # Deleting this many tasks takes milliseconds, so claims and pages do not wait for it.
 DELETE_BATCH: Final = 500
 DELETE_SMALL_ROWS_BATCH: Final = 5000
+# Moving this many small tasks takes about as long.
+ARCHIVE_BATCH: Final = 500
+MAX_ARCHIVE_PAUSE_SECONDS: Final = 60.0
 DAY_SECONDS: Final = 86_400.0
 MAX_DELETE_PAUSE_SECONDS: Final = 60.0
 # Pause between two batches, which leaves most of the store's time to other statements.
@@ -70,7 +74,10 @@ async def run_housekeeping(context: EngineContext) -> None:
 
 def _jobs(context: EngineContext) -> tuple[Job, ...]:
     settings, schedules = context.settings, context.store.schedules
+    age_seconds = settings.archive_after_seconds
+    archiving = () if age_seconds is None else (_archiving(context.store, age_seconds),)
     return (
+        *archiving,
         Job(partial(rescue_tasks, context), settings.heartbeat_seconds),
         Job(partial(expire_tasks, context), settings.poll_seconds),
         Job(partial(fold_counts, context), settings.heartbeat_seconds),
@@ -167,6 +174,34 @@ async def _delete_audit_entries(context: EngineContext) -> int:
 
 def _delete_pause_seconds(context: EngineContext) -> float:
     return min(context.settings.retention_seconds or math.inf, MAX_DELETE_PAUSE_SECONDS)
+
+
+def _archiving(store: TaskStore, age_seconds: float) -> Job:
+    pause_seconds = min(age_seconds, MAX_ARCHIVE_PAUSE_SECONDS)
+    return Job(Archiving(store, age_seconds, pause_seconds).step, pause_seconds)
+
+
+class Archiving:
+    """The housekeeping job that moves finished tasks to the archive."""
+
+    def __init__(self, store: TaskStore, age_seconds: float, pause_seconds: float) -> None:
+        self._store = store
+        self._age_seconds = age_seconds
+        self._pause_seconds = pause_seconds
+        self._obstacle = ""
+
+    async def step(self) -> float:
+        """Move a batch of tasks; then sleep at least as long as that took."""
+        began = trio.current_time()
+        step = await self._store.archive(age_seconds=self._age_seconds, limit=ARCHIVE_BATCH)
+        if step.moved:
+            emit(Event.TASKS_ARCHIVED, tasks=step.moved)
+        if step.obstacle and step.obstacle != self._obstacle:
+            emit(Event.ARCHIVE_BLOCKED, reason=step.obstacle)
+        self._obstacle = step.obstacle
+        if not step.has_more:
+            return self._pause_seconds
+        return max(DELETE_BATCH_PAUSE_SECONDS, trio.current_time() - began)
 
 
 class ScheduleFiring:

@@ -328,6 +328,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[float, Meta(gt=0, le=10 * 365 * 86_400)] | None,
         Meta(description="How long finished tasks are kept; empty is forever"),
     ] = None
+    archive_after_seconds: Annotated[
+        Annotated[float, Meta(gt=0, le=10 * 365 * 86_400)] | None,
+        Meta(description="When finished tasks are moved to the archive; empty is never"),
+    ] = None
     audit_retention_days: Annotated[
         Annotated[int, Meta(ge=1, le=3650)] | None,
         Meta(description="How long entries of the audit log are kept; empty is forever"),

@@ -75,6 +75,8 @@ class Event(enum.Enum):
     PROMOTION_FAILED = ("error", "cannot start a task that waited for others")
     TASKS_EXPIRED = ("debug", "tasks expired")
     TASKS_DELETED = ("debug", "finished tasks deleted after their retention")
+    TASKS_ARCHIVED = ("debug", "finished tasks moved to the archive")
+    ARCHIVE_BLOCKED = ("warning", "finished tasks cannot be moved to the archive")
     SCHEDULES_FIRED = ("debug", "schedules fired")
     SCHEDULE_ERROR = ("error", "cannot compute the times of a schedule, left to other nodes")
     CLAIMS_RECONCILED = ("warning", "tasks of unconfirmed claims released")

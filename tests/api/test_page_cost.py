@@ -93,9 +93,12 @@ def test_a_page_touches_few_buffers(full_table, query, status, before):
     plan = plan_of(full_table, query, before, status)
     buffers = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
     assert buffers <= MAX_BUFFERS
-    kinds = {node["Node Type"] for node in nodes_of(plan)}
-    assert "Seq Scan" not in kinds
-    scans = [node for node in nodes_of(plan) if "Index Name" in node]
+    # The periods of the archive are a few rows, and here none.
+    nodes = [
+        node for node in nodes_of(plan) if node.get("Relation Name") != "taskflow_archive_periods"
+    ]
+    assert "Seq Scan" not in {node["Node Type"] for node in nodes}
+    scans = [node for node in nodes if "Index Name" in node]
     assert {node["Index Name"] for node in scans} == {
         "taskflow_tasks_pkey" if status is None else "taskflow_tasks_by_status"
     }

@@ -83,6 +83,10 @@ class TestHere:
         odd = {"TASKFLOW_DRAIN_SECONDS": "1", "TASKFLOW_RETENTION_SECONDS": "60"}
         _, found = doctor(tmp_path, **odd)
         assert states(found["settings"]) == ["ok", "warning", "warning"]
+        weeks = {"TASKFLOW_RETENTION_SECONDS": "864000"}
+        for after in ("864000", "86400"):
+            _, found = doctor(tmp_path, TASKFLOW_ARCHIVE_AFTER_SECONDS=after, **weeks)
+            assert states(found["settings"]) == ["ok", "warning"]
 
     def test_keys_and_secrets(self, tmp_path):
         (tmp_path / "keys").write_text("ci:write:nonsense\n")
@@ -242,6 +246,8 @@ class TestDatabase:
             ({"has_pooler": True}, "pooler", "failed"),
             ({"longest_transaction_seconds": 4000.0}, "transactions", "warning"),
             ({"tz_versions": ("2024a",)}, "time zones", "warning"),
+            ({"archive_weeks": 2}, "archive", "ok"),
+            ({"archive_weeks": 2, "can_archive": False}, "archive", "warning"),
         ],
     )
     def test_what_is_told_of_it(self, changed, check, state):

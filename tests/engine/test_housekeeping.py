@@ -15,6 +15,7 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.model.schedule import ScheduleDefinition, Timing
 from taskflow.model.task import NewTask
 from taskflow.settings import Settings
+from taskflow.store.base.archive import ArchiveStep
 from taskflow.store.memory.store import MemoryStore
 from taskflow.telemetry import Event
 from tests.engine.conftest import ScriptedFetcher
@@ -40,6 +41,20 @@ class BacklogStore(MemoryStore):
         folded = min(limit, self.changes)
         self.changes -= folded
         return folded
+
+
+class ArchivingStore(MemoryStore):
+    """A store whose calls of ``archive`` return these steps, the last one again and again."""
+
+    def __init__(self, *steps: ArchiveStep) -> None:
+        super().__init__()
+        self.steps = list(steps)
+        self.archived_at: list[float] = []
+
+    async def archive(self, *, age_seconds: float, limit: int) -> ArchiveStep:
+        await trio.sleep(2.0)
+        self.archived_at.append(trio.current_time())
+        return self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
 
 
 def context_of(store: MemoryStore, **settings: float | None) -> EngineContext:
@@ -113,6 +128,31 @@ async def test_an_outage_is_logged_once(autojump_clock, nursery, monkeypatch):
     await trio.sleep(5)
     assert (await store.page(limit=9)).tasks
     nursery.cancel_scope.cancel()
+
+
+async def test_archiving_takes_half_of_the_time(autojump_clock, nursery):
+    """A node pauses for as long as a portion took; when all tasks were checked, for a minute."""
+    store = ArchivingStore(ArchiveStep(500, has_more=True), ArchiveStep(9, has_more=False))
+    nursery.start_soon(run_housekeeping, context_of(store, archive_after_seconds=3600.0))
+    await trio.sleep(130)
+    assert store.archived_at == [2.0, 6.0, 68.0, 130.0]
+    nursery.cancel_scope.cancel()
+
+
+async def test_why_nothing_is_archived_is_logged_once(autojump_clock, nursery):
+    """An obstacle is reported when it begins, and nothing is archived without the setting."""
+    store = ArchivingStore(ArchiveStep(0, has_more=False, obstacle="an old node"))
+    with capture_logs() as logs:
+        nursery.start_soon(run_housekeeping, context_of(store, archive_after_seconds=1.0))
+        await trio.sleep(60)
+    [blocked] = [one for one in logs if one["event"] == Event.ARCHIVE_BLOCKED.wording]
+    assert blocked["reason"] == "an old node"
+    assert len(store.archived_at) > 9
+    nursery.cancel_scope.cancel()
+    other = ArchivingStore(ArchiveStep(0, has_more=False))
+    with trio.move_on_after(60):
+        await run_housekeeping(context_of(other))
+    assert other.archived_at == []
 
 
 @pytest.mark.parametrize(("days", "kept"), [(2, 1), (None, 3)])

@@ -107,6 +107,7 @@ class TestEncryptedPostgresStore(Contract):
 
 # They neither take nor return payloads, templates or results.
 PASSED_ON = {
+    "archive",
     *("queues_of", "count_pending", "count", "fold_counts", "delete_expired_keys", "promote"),
     *("release", "lost_claims", "wait_for_work", "wait_for_cancellations"),
     *("register", "renew", "retire", "rescue", "reconcile"),

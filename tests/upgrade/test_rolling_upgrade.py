@@ -302,6 +302,22 @@ def test_a_parked_task_beside_the_version_before(tmp_path, tasks, before, end):
         assert tasks.execute("SELECT FROM taskflow_parked").rowcount == 0
 
 
+def test_the_archive_waits_for_the_version_before(tmp_path, tasks, before):
+    """A node of that version reads one table: nothing is archived until it has ended."""
+    archiving = {"DATABASE_URL": tasks.url, "TASKFLOW_ARCHIVE_AFTER_SECONDS": 0.2}
+    with running("serve", tmp_path, DATABASE_URL=tasks.url, **before) as node:
+        task_id = node.post("no url")
+        wait_until(lambda: tasks.row(task_id).status == "FAILED")
+        with running("serve", tmp_path, **archiving) as new:
+            new.wait_for_log("finished tasks cannot be moved to the archive")
+            assert node.ask("GET", f"/tasks/{task_id}").body["status"] == "FAILED"
+            assert tasks.execute("SELECT FROM taskflow_archive").rowcount == 0
+            assert node.end().code == 0
+            wait_until(lambda: tasks.execute("SELECT FROM taskflow_archive").rowcount == 1)
+            assert new.ask("GET", f"/tasks/{task_id}").body["status"] == "FAILED"
+            assert new.ask("POST", f"/tasks/{task_id}/retry").status == 200
+
+
 async def park(url: str) -> Claim:
     """Park a task that a node of this version has claimed: the other one does not get it."""
     async with open_postgres(url, Settings()) as store:

@@ -20,6 +20,7 @@ import msgspec
 
 from taskflow.model.audit import Actor
 from taskflow.model.monitoring import DatabaseState
+from taskflow.store.base.archive import ArchiveStore
 from taskflow.store.base.audit import AuditStore
 from taskflow.store.base.claims import ClaimStore
 from taskflow.store.base.credentials import CredentialStore
@@ -70,6 +71,7 @@ class TaskStore(
     ListingStore,
     ClaimStore,
     LeaseStore,
+    ArchiveStore,
     TaskActionStore,
     EventStore,
 ):

@@ -25,6 +25,7 @@ from taskflow.model.queue_limits import QueueHost
 from taskflow.model.task import Claim, TaskStatus
 from taskflow.store.base.listing import MAX_SCANNED
 from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
+from taskflow.store.memory.archive import MemoryArchive
 from taskflow.store.memory.claims import MemoryClaims
 from taskflow.store.memory.credentials import MemoryCredentials
 from taskflow.store.memory.events import MemoryEvents
@@ -44,6 +45,7 @@ class MemoryStore(
     MemoryListing,
     MemoryClaims,
     MemoryLeases,
+    MemoryArchive,
     MemoryTaskActions,
     MemoryEvents,
     TaskStore,

@@ -201,7 +201,7 @@ def _add_keyed(tasks: Sequence[NewTask], key: IdempotencyKey | None) -> Steps:
         rows = yield _SQL["add_keyed"], parameters
         found = {}
         if ids := existing_ids(rows):
-            found = {row[0]: task_of(row) for row in (yield _SQL["read"], {"ids": ids})}
+            found = {row[0]: task_of(row) for row in (yield _SQL["read_anywhere"], {"ids": ids})}
         [result] = results_of([request], rows, found)
         if isinstance(result, list):
             return result
@@ -220,7 +220,7 @@ def _known(
     for _, fingerprint, task_ids in known:
         if fingerprint != key.fingerprint:
             raise IdempotencyKeyReused
-        found = {row[0]: task_of(row) for row in (yield _SQL["read"], {"ids": task_ids})}
+        found = {row[0]: task_of(row) for row in (yield _SQL["read_anywhere"], {"ids": task_ids})}
         if len(found) < len(set(task_ids)):
             raise TaskGone
         for task_id, *parents in (yield _SQL["parents_of"], {"ids": task_ids}):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from taskflow.model.task import TaskStatus
+from taskflow.store.postgres.archive import FINAL, restore
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.promoter import Batch, Promoter
 from taskflow.store.postgres.rows import Row
@@ -15,7 +15,6 @@ MAX_CHILDREN_AT_ONCE: Final = 1000
 
 # Size of the children that one transaction copies into their callbacks, because they end.
 COPIED_BUDGET_BYTES: Final = 8 * 2**20
-_FINAL: Final = {status.value for status in TaskStatus if status.is_final}
 _NO_STEPS: Final = Batch(None, [], has_more=False)
 
 
@@ -41,6 +40,8 @@ class GraphPromoter(Promoter):
         joined = {child for *_, child in steps if child is not None}
         postponed, due = set(), []
         if joined:
+            rows = execute("archived_parents", {"children": list(joined)})
+            restore(execute, [parent for (parent,) in rows], FINAL)
             rows = execute("link_parents", {"children": list(joined)} | self._notified())
             postponed = {child for child, *_ in rows if child is not None}
             due = [row[1:] for row in rows if row[1] is not None]
@@ -61,7 +62,7 @@ def _batch_of(steps: Sequence[Row], rows: Sequence[Row], limit: int, *, is_delay
     is_cut, has_skipped, *_ = rows[0]
     moved = [row[2:] for row in rows if row[2] is not None]
     has_ended_parents = any(
-        outcome in _FINAL and has_children for *_, outcome, has_children in moved
+        outcome in FINAL and has_children for *_, outcome, has_children in moved
     )
     return Batch(
         max(step for step, *_ in steps),

@@ -33,6 +33,7 @@ from taskflow.model.parents import MAX_CHILDREN
 from taskflow.model.task import IdempotencyKey, NewTask, Task
 from taskflow.store.base.groups import MAX_RETRIED_MEMBERS, AddedGroup, GroupPage, GroupStore
 from taskflow.store.base.task_actions import MAX_PER_ACTION
+from taskflow.store.postgres.archive import RETRYABLE, restore
 from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.group_rows import columns_of, group_of
@@ -191,6 +192,9 @@ class PostgresGroups(GroupStore):
                 check_retryable(known.status)
                 bounds = {"id": group_id, "limit": MAX_RETRIED_MEMBERS}
                 ids = [task_id for (task_id,) in execute("hold_failed_members", bounds)]
+                archived = [task_id for (task_id,) in execute("archived_failed_members", bounds)]
+                room = MAX_RETRIED_MEMBERS - len(ids)
+                ids += restore(execute, archived[:room], RETRYABLE)
                 for begin in range(0, len(ids), MAX_PER_ACTION):
                     portion = ids[begin : begin + MAX_PER_ACTION]
                     rows += self._tasks.retry_held(connection, portion)

@@ -65,6 +65,8 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
         hosts: Number of hosts in the address.
         replication: How it replicates commits.
         oidc_credential: The name of a credential of the kind ``oidc``, if there is one.
+        archive_weeks: Number of weeks in the archive.
+        can_archive: Whether the role can create and drop partitions of the archive.
     """
 
     place: str
@@ -92,6 +94,8 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
     encryption_keys: frozenset[str] = frozenset()
     has_checked_all: bool = True
     oidc_credential: str | None = None
+    archive_weeks: int = 0
+    can_archive: bool = True
 
 
 async def examine_database(
@@ -151,8 +155,11 @@ def _with_contents(report: DatabaseReport, connection: Connection) -> DatabaseRe
         lambda name, parameters: connection.execute(sql[name], parameters).fetchall(),
         ENCRYPTION_CHECK_SECONDS,
     )
+    archive: Any = connection.execute(sql["archive_state"]).fetchone()
     return msgspec.structs.replace(
         report,
+        archive_weeks=archive[0],
+        can_archive=archive[1],
         egress_proxies=_egress_proxies(connection, sql),
         encryption_keys=key_ids,
         has_checked_all=is_complete,

@@ -197,7 +197,11 @@ def _portions(outdated: Iterator[_Outdated]) -> Iterator[list[_Outdated]]:
 
 
 def _rotate_tasks(execute: Execute, keys: Sequence[object], encryption: Encryption) -> _Held:
-    tasks = {row[0]: row for row in execute("hold_sealed_tasks", {"keys": keys})}
+    tasks = {
+        row[0]: row
+        for table in ("tasks", "archived")
+        for row in execute(f"hold_sealed_{table}", {"keys": keys})
+    }
     attempts: dict[object, list[Row]] = {task_id: [] for task_id in tasks}
     for row in execute("responses_of_attempts", {"keys": list(tasks)}):
         attempts[row[0]].append(row)
@@ -214,12 +218,10 @@ def _rotate_tasks(execute: Execute, keys: Sequence[object], encryption: Encrypti
             continue
         new_tasks.append(task)
         new_attempts += responses
-    _replace(
-        execute, "replace_sealed_tasks", ("ids", "payloads", "results", "responses"), new_tasks
-    )
-    _replace(
-        execute, "replace_responses_of_attempts", ("task_ids", "ids", "responses"), new_attempts
-    )
+    for name in ("replace_sealed_tasks", "replace_sealed_archived"):
+        _replace(execute, name, ("ids", "payloads", "results", "responses"), new_tasks)
+    for name in ("replace_responses_of_attempts", "replace_responses_of_archived_attempts"):
+        _replace(execute, name, ("task_ids", "ids", "responses"), new_attempts)
     return _Held(set(tasks), {task_id for task_id, *_ in new_tasks})
 
 

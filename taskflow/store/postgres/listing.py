@@ -59,7 +59,7 @@ class PostgresListing(StorePart, ListingStore):
 
     async def get_unmasked(self, task_id: uuid.UUID) -> Task | None:
         def work(connection: Connection) -> list[Task]:
-            rows = self._statements.execute(connection, "read", {"ids": [task_id]})
+            rows = self._rows_of(connection, "read", [task_id])
             return self._with_parents(connection, [task_of(row) for row in rows])
 
         return next(iter(await self._statements.database.run(work)), None)
@@ -69,7 +69,9 @@ class PostgresListing(StorePart, ListingStore):
         return await self._statements.database.run(lambda connection: self._read(connection, ids))
 
     async def queues_of(self, task_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, str]:
-        rows = await self._statements.run("lanes_of", ids=list(task_ids))
+        ids = list(task_ids)
+        database = self._statements.database
+        rows = await database.run(lambda connection: self._rows_of(connection, "lanes_of", ids))
         return {task_id: queue for task_id, queue, _ in rows}
 
     async def parent_result(
@@ -88,7 +90,8 @@ class PostgresListing(StorePart, ListingStore):
         def work(connection: Connection) -> list[AttemptRecord] | None:
             parameters = {"id": task_id, "max_responses": MAX_RESPONSES}
             rows = self._statements.execute(connection, "attempts", parameters)
-            # Without attempts there may be no task at all.
+            # Without attempts it may be archived, or there may be no task at all.
+            rows = rows or self._statements.execute(connection, "attempts_anywhere", parameters)
             is_known = bool(rows) or self._read_one(connection, task_id) is not None
             return [attempt_of(row) for row in rows] if is_known else None
 
@@ -108,7 +111,7 @@ class PostgresListing(StorePart, ListingStore):
 
         def work(connection: Connection) -> Page:
             found = find(connection, self._statements.sql, search)
-            rows = self._statements.execute(connection, "read_some", {"ids": found.ids, **read})
+            rows = self._rows_of(connection, "read_some", found.ids, **read)
             tasks = self._explained(connection, [task_of(row) for row in rows])
             return Page(self._masked(tasks), next_before=found.next_before)
 

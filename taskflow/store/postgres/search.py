@@ -84,6 +84,44 @@ _BY_TAG: Final = """
         WHERE t.id = tagged.id OFFSET 0
     ) AS one
 """
+# The same in the archive, where equalities let the partitions be read in order, and only those
+# that are needed. It is read as far as its tasks are newer than the last one of a full window.
+_ARCHIVED_BY_ID: Final = """
+    SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_archive AS t
+    WHERE t.id < %(before)s AND t.id >= ({floor})
+    ORDER BY t.id DESC LIMIT %(window)s
+"""
+_ARCHIVED_BY_STATUS: Final = """
+    SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_archive AS t
+    WHERE t.status = %(status)s AND t.id < %(before)s AND t.id >= ({floor})
+    ORDER BY t.id DESC LIMIT %(window)s
+"""
+_ARCHIVED_BY_QUEUE: Final = """
+    SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_archive AS t
+    WHERE t.queue <> 'default' AND t.queue = %(queue)s AND t.id < %(before)s AND t.id >= ({floor})
+    ORDER BY t.id DESC LIMIT %(window)s
+"""
+_ARCHIVED_BY_TAG: Final = """
+    SELECT tagged.id, one.size_bytes, one.fits
+    FROM (
+        SELECT g.task_id AS id FROM taskflow_archive_tags AS g
+        WHERE g.name = %(tag_name)s AND g.value = %(tag_value)s
+          AND g.task_id < %(before)s AND g.task_id >= ({floor})
+        ORDER BY g.task_id DESC LIMIT %(window)s
+    ) AS tagged CROSS JOIN LATERAL (
+        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_archive AS t
+        WHERE t.id = tagged.id OFFSET 0
+    ) AS one
+"""
+_FLOOR: Final = """
+    SELECT coalesce((SELECT id FROM hot ORDER BY id DESC OFFSET %(window)s - 1), %(min_id)s)
+"""
+_BOTH: Final = """
+    WITH hot AS MATERIALIZED ({hot}), cold AS ({cold})
+    SELECT * FROM hot UNION ALL SELECT * FROM cold ORDER BY id DESC LIMIT %(window)s
+"""
+
+# Tables that have a row for each task, wherever it is.
 _BY_ORDER_KEY: Final = """
     SELECT keyed.id, one.size_bytes, one.fits
     FROM (
@@ -92,7 +130,7 @@ _BY_ORDER_KEY: Final = """
           AND (o.order_key, o.task_id) >= (%(order_key)s, %(min_id)s)
         ORDER BY o.order_key DESC, o.task_id DESC LIMIT %(window)s
     ) AS keyed CROSS JOIN LATERAL (
-        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
+        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_all_tasks AS t
         WHERE t.id = keyed.id OFFSET 0
     ) AS one
 """
@@ -104,7 +142,7 @@ _BY_GROUP: Final = """
           AND (m.group_id, m.task_id) >= (%(group)s, %(min_id)s)
         ORDER BY m.group_id DESC, m.task_id DESC LIMIT %(window)s
     ) AS grouped CROSS JOIN LATERAL (
-        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
+        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_all_tasks AS t
         WHERE t.id = grouped.id OFFSET 0
     ) AS one
 """
@@ -116,7 +154,7 @@ _BY_ENDPOINT: Final = """
           AND (d.endpoint_id, d.task_id) >= (%(endpoint)s, %(min_id)s)
         ORDER BY d.endpoint_id DESC, d.task_id DESC LIMIT %(window)s
     ) AS delivered CROSS JOIN LATERAL (
-        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
+        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_all_tasks AS t
         WHERE t.id = delivered.id OFFSET 0
     ) AS one
 """
@@ -128,7 +166,7 @@ _BY_PARENT: Final = """
           AND (e.parent_id, e.child_id) >= (%(parent)s, %(min_id)s)
         ORDER BY e.parent_id DESC, e.child_id DESC LIMIT %(window)s
     ) AS linked CROSS JOIN LATERAL (
-        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
+        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_all_tasks AS t
         WHERE t.id = linked.id OFFSET 0
     ) AS one
 """
@@ -150,10 +188,18 @@ _BY_SCOPE: Final = """
                count(*) OVER (PARTITION BY seen.queue) >= (SELECT rows FROM share) AS is_cut,
                row_number() OVER (PARTITION BY seen.queue ORDER BY one.id) = 1 AS is_last
         FROM seen CROSS JOIN LATERAL (
-            SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
-            WHERE t.queue <> 'default' AND (t.queue, t.id) < (seen.queue, %(before)s)
-              AND (t.queue, t.id) >= (seen.queue, %(min_id)s)
-            ORDER BY t.queue DESC, t.id DESC LIMIT (SELECT rows FROM share)
+            SELECT * FROM (
+                SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
+                WHERE t.queue <> 'default' AND (t.queue, t.id) < (seen.queue, %(before)s)
+                  AND (t.queue, t.id) >= (seen.queue, %(min_id)s)
+                ORDER BY t.queue DESC, t.id DESC LIMIT (SELECT rows FROM share)
+            ) AS hot UNION ALL SELECT * FROM (
+                SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_archive AS t
+                WHERE t.queue <> 'default' AND t.queue = seen.queue
+                  AND t.id < %(before)s AND t.id >= %(min_id)s
+                ORDER BY t.id DESC LIMIT (SELECT rows FROM share)
+            ) AS cold
+            ORDER BY id DESC LIMIT (SELECT rows FROM share)
         ) AS one
     ), ends AS MATERIALIZED (
         SELECT id FROM walked WHERE is_cut AND is_last ORDER BY id DESC LIMIT 1
@@ -161,6 +207,12 @@ _BY_SCOPE: Final = """
     SELECT w.id, w.size_bytes, w.fits, EXISTS (SELECT FROM ends) AS is_cut FROM walked AS w
     WHERE w.id >= coalesce((SELECT id FROM ends), %(min_id)s)
 """
+_ARCHIVED: Final = {
+    _BY_ID: _ARCHIVED_BY_ID,
+    _BY_STATUS: _ARCHIVED_BY_STATUS,
+    _BY_QUEUE: _ARCHIVED_BY_QUEUE,
+    _BY_TAG: _ARCHIVED_BY_TAG,
+}
 _STATUSES: Final = "t.status = ANY (%(statuses)b::text[])"
 _GROUP: Final = "t.group_id = %(group)s"
 _ENDPOINT: Final = """EXISTS (
@@ -175,6 +227,9 @@ _TAGS: Final = """NOT EXISTS (
     SELECT FROM unnest(%(tag_names)b::text[], %(tag_values)b::text[]) AS asked (name, value)
     WHERE NOT EXISTS (
         SELECT FROM taskflow_tags AS g
+        WHERE g.name = asked.name AND g.value = asked.value AND g.task_id = t.id
+    ) AND NOT EXISTS (
+        SELECT FROM taskflow_archive_tags AS g
         WHERE g.name = asked.name AND g.value = asked.value AND g.task_id = t.id
     )
 )"""
@@ -218,7 +273,7 @@ _URL: Final = r"""
                        '(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u)'
                        '[dD][c-fC-F][0-9a-fA-F]{2})', '\1\\u0001', 'g'
                    )::json END AS payload
-            FROM taskflow_tasks AS t WHERE t.id = measured.id OFFSET 0
+            FROM taskflow_all_tasks AS t WHERE t.id = measured.id OFFSET 0
         ) AS readable CROSS JOIN LATERAL (
             SELECT CASE json_typeof(readable.payload)
                    WHEN 'string' THEN readable.payload #>> '{}'
@@ -315,7 +370,11 @@ def statement_for(wanted: TaskFilter) -> str:
     }
     paths |= {_BY_STATUS: is_by_status, _BY_QUEUE: is_by_queue, _BY_ID: True}
     path = next(path for path, is_it in paths.items() if is_it)
-    scan = path.format(conditions=" AND ".join(conditions) or "true")
+    tested = " AND ".join(conditions) or "true"
+    scan = path.format(conditions=tested)
+    if path in _ARCHIVED:
+        archived = _ARCHIVED[path].format(conditions=tested, floor=_FLOOR)
+        scan = _BOTH.format(hot=scan, cold=archived)
     return _SCAN.format(
         scanned=scan,
         near=_ALL if wanted.url_contains is None else _URL,
@@ -379,9 +438,11 @@ def _find_plain(connection: Connection, sql: Mapping[str, str], search: Search) 
         "status": statuses[0].value if statuses else None,
         "budget_bytes": search.budget_bytes,
     }
-    query = sql["page_by_status" if statuses else "page"]
+    name = "page_by_status" if statuses else "page"
     ids: Any
-    [(ids, has_more)] = connection.execute(query, parameters)
+    [(ids, has_more, is_complete)] = connection.execute(sql[name], parameters)
+    if not is_complete:
+        [(ids, has_more)] = connection.execute(sql[f"{name}_anywhere"], parameters)
     return Found(ids or [], ids[-1] if has_more else None)
 
 

@@ -55,6 +55,12 @@ class Statements:
         return lambda name, parameters: self.execute(connection, name, parameters)
 
 
+def missing_from(rows: Sequence[Row], ids: Iterable[UUID]) -> list[UUID]:
+    """Return the ids that are in the first column of no row."""
+    found = {row[0] for row in rows}
+    return [task_id for task_id in ids if task_id not in found]
+
+
 class StoreContext(msgspec.Struct, frozen=True):
     """What the parts of a store share.
 
@@ -141,8 +147,26 @@ class StorePart:
         return next(iter(self._read(connection, [task_id])), None)
 
     def _read(self, connection: Connection, ids: Sequence[UUID]) -> list[Task]:
-        rows = self._statements.execute(connection, "read", {"ids": ids})
+        rows = self._rows_of(connection, "read", ids)
         return self._masked(self._explained(connection, [task_of(row) for row in rows]))
+
+    def _rows_of(
+        self, connection: Connection, name: str, ids: Sequence[UUID], **parameters: object
+    ) -> list[Row]:
+        """Execute a statement for tasks, and once more for those that may be archived.
+
+        The second statement reads both tables in one snapshot: a task may be moved between the two.
+        """
+        rows = self._statements.execute(connection, name, {"ids": ids, **parameters})
+        missing = missing_from(rows, ids)
+        if not missing:
+            return rows
+        others = self._statements.execute(
+            connection, f"{name}_anywhere", {"ids": missing, **parameters}
+        )
+        if not others:
+            return rows
+        return sorted(rows + others, key=lambda row: row[0], reverse=True)
 
     def _masked(self, tasks: Iterable[Task]) -> list[Task]:
         return [self._context.masking.task(task) for task in tasks]

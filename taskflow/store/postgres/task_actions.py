@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import psycopg
@@ -17,10 +18,11 @@ from taskflow.model.lifecycle import Move
 from taskflow.model.task import ClaimKey, Task, TaskStatus
 from taskflow.store.base.listing import PAGE_BUDGET_BYTES
 from taskflow.store.base.task_actions import EXPIRED, TaskActionStore
+from taskflow.store.postgres.archive import RETRYABLE, PostgresArchive, delete_archived, restore
 from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
-from taskflow.store.postgres.statements import StorePart
+from taskflow.store.postgres.statements import missing_from
 
 # Another transaction takes the unique key of a task at this moment, or has it and is still open.
 _KEY_ERRORS: Final = (
@@ -29,16 +31,20 @@ _KEY_ERRORS: Final = (
     psycopg.errors.DeadlockDetected,
 )
 _KEY_WAIT: Final = {"key_wait_ms": 200}
+# Acts on tasks in the open transaction; the rows begin with the ids of those that it changed.
+_Action = Callable[[Connection, Sequence[uuid.UUID]], list[Row]]
 
 
-class PostgresTaskActions(StorePart, TaskActionStore):
+class PostgresTaskActions(PostgresArchive, TaskActionStore):
     """Cancels, retries, expires and deletes tasks."""
 
     _audit: PostgresAudit
 
     async def cancel(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
         entry = entry_of(Action.TASK_CANCEL, by, str(task_id))
-        task, rows = await self._move("cancel_if_open", task_id, Move.CANCEL, entry)
+        bounds = {"budget_bytes": self.copied_budget_bytes, "with_holders": True}
+        cancel = partial(self._execute, "cancel_if_open", bounds)
+        task, rows = await self._move(cancel, task_id, Move.CANCEL, entry)
         self.announce_canceled(rows)
         return task
 
@@ -50,7 +56,7 @@ class PostgresTaskActions(StorePart, TaskActionStore):
 
     async def retry(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:
         entry = entry_of(Action.TASK_RETRY, by, str(task_id))
-        task, rows = await self._move("retry_if_finished", task_id, Move.MANUAL_RETRY, entry)
+        task, rows = await self._move(self.retry_held, task_id, Move.MANUAL_RETRY, entry)
         self.announce_retried(rows)
         return task
 
@@ -59,7 +65,8 @@ class PostgresTaskActions(StorePart, TaskActionStore):
 
         def work(connection: Connection) -> Task | None:
             with connection.transaction():
-                rows = self._act(connection, "skip_if_holding", {"ids": [task_id]}, entry)
+                skip = partial(self._execute, "skip_if_holding", {})
+                rows = self._act(connection, skip, [task_id], entry)
                 task = self._read_one(connection, task_id)
             if task and not rows:
                 lifecycle.check_skippable(task.status, holds_key=task.holds_key)
@@ -76,7 +83,7 @@ class PostgresTaskActions(StorePart, TaskActionStore):
 
         def work(connection: Connection) -> list[Row]:
             with connection.transaction():
-                rows = self._act(connection, "delete_if_finished", {"ids": [task_id]}, entry)
+                rows = self._act(connection, self._delete, [task_id], entry)
             task = None if rows else self._read_one(connection, task_id)
             if task:
                 lifecycle.check_deletable(task.status)
@@ -92,7 +99,8 @@ class PostgresTaskActions(StorePart, TaskActionStore):
         remaining = list(task_ids)
         while remaining:
             bounds = {"budget_bytes": self.copied_budget_bytes, "with_holders": False}
-            rows = await self._act_on("cancel_if_open", entry, ids=remaining, **bounds)
+            cancel = partial(self._execute, "cancel_if_open", bounds)
+            rows = await self._act_on(cancel, remaining, entry)
             self.announce_canceled(rows)
             portion = {row[0] for row in rows}
             canceled |= portion
@@ -118,14 +126,22 @@ class PostgresTaskActions(StorePart, TaskActionStore):
     def _retry(
         self, connection: Connection, ids: Sequence[uuid.UUID], entry: NewEntry | None
     ) -> list[Row]:
-        parameters = {"ids": ids, "sender": self._announcements.sender, **_KEY_WAIT}
         with connection.transaction():
-            return self._act(connection, "retry_if_finished", parameters, entry)
+            return self._act(connection, self.retry_held, ids, entry)
 
     def retry_held(self, connection: Connection, task_ids: Sequence[uuid.UUID]) -> list[Row]:
-        """Retry tasks without unique keys in the transaction that is open."""
-        parameters = {"ids": task_ids, "sender": self._announcements.sender, **_KEY_WAIT}
-        return self._statements.execute(connection, "retry_if_finished", parameters)
+        """Retry tasks in the transaction that is open; archived ones are moved back first.
+
+        First those in the table of tasks: if one is being archived at this moment, the statement
+        waits for that, and the task is found in the archive.
+        """
+        parameters = {"sender": self._announcements.sender, **_KEY_WAIT}
+        rows = self._execute("retry_if_finished", parameters, connection, task_ids)
+        others = missing_from(rows, task_ids)
+        restored = restore(self._statements.on(connection), others, RETRYABLE)
+        if restored:
+            rows += self._execute("retry_if_finished", parameters, connection, restored)
+        return rows
 
     def _retry_apart(
         self, connection: Connection, ids: Sequence[uuid.UUID], entry: NewEntry | None
@@ -137,7 +153,7 @@ class PostgresTaskActions(StorePart, TaskActionStore):
     async def delete_many(
         self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
     ) -> set[uuid.UUID]:
-        rows = await self._act_on("delete_if_finished", entry, ids=list(task_ids))
+        rows = await self._act_on(self._delete, list(task_ids), entry)
         return {row[0] for row in self._noted(rows)}
 
     async def expire(self, *, limit: int) -> int:
@@ -162,42 +178,51 @@ class PostgresTaskActions(StorePart, TaskActionStore):
                     **bounds,
                 )
                 deleted += count
-        return deleted
+        return deleted + await self._delete_archived(age_seconds=age_seconds, limit=limit)
 
-    async def _act_on(self, name: str, entry: NewEntry | None, **parameters: object) -> list[Row]:
+    def _delete(self, connection: Connection, task_ids: Sequence[uuid.UUID]) -> list[Row]:
+        rows = self._execute("delete_if_finished", {}, connection, task_ids)
+        others = missing_from(rows, task_ids)  # in this order, as in retry_held
+        return rows + delete_archived(self._statements.on(connection), others)
+
+    def _execute(
+        self,
+        name: str,
+        parameters: Mapping[str, object],
+        connection: Connection,
+        task_ids: Sequence[uuid.UUID],
+    ) -> list[Row]:
+        return self._statements.execute(connection, name, {"ids": task_ids, **parameters})
+
+    async def _act_on(
+        self, action: _Action, task_ids: Sequence[uuid.UUID], entry: NewEntry | None
+    ) -> list[Row]:
         def work(connection: Connection) -> list[Row]:
             with connection.transaction():
-                return self._act(connection, name, parameters, entry)
+                return self._act(connection, action, task_ids, entry)
 
         return await self._statements.database.run(work)
 
     def _act(
         self,
         connection: Connection,
-        name: str,
-        parameters: Mapping[str, object],
+        action: _Action,
+        task_ids: Sequence[uuid.UUID],
         entry: NewEntry | None,
     ) -> list[Row]:
-        """Execute a statement and, if it changed tasks, record that in the caller's transaction."""
-        rows = self._statements.execute(connection, name, parameters)
+        """Act on tasks and, if that changed some, record it in the caller's transaction."""
+        rows = action(connection, task_ids)
         if rows and entry is not None:
             self._audit.add(connection, entry.counted(len(rows)))
         return rows
 
     async def _move(
-        self, name: str, task_id: uuid.UUID, move: Move, entry: NewEntry | None
+        self, action: _Action, task_id: uuid.UUID, move: Move, entry: NewEntry | None
     ) -> tuple[Task | None, list[Row]]:
         def work(connection: Connection) -> tuple[Task | None, list[Row]]:
-            parameters = {
-                "ids": [task_id],
-                "sender": self._announcements.sender,
-                "budget_bytes": self.copied_budget_bytes,
-                "with_holders": True,
-                **_KEY_WAIT,
-            }
             try:
                 with connection.transaction():  # the task is read before anyone can move it again
-                    rows = self._act(connection, name, parameters, entry)
+                    rows = self._act(connection, action, [task_id], entry)
                     task = self._read_one(connection, task_id)
             except _KEY_ERRORS:
                 self._refuse_taken_key(connection, task_id)  # by a transaction that has ended

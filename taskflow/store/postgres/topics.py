@@ -33,6 +33,7 @@ from taskflow.model.topics import (
     endpoint_after,
 )
 from taskflow.store.base.topics import AddedEvent, EndpointPage, TopicPage, TopicStore
+from taskflow.store.postgres.archive import RETRYABLE, restore
 from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Execute, Row
@@ -200,6 +201,9 @@ class PostgresTopics(TopicStore):
             execute = self._statements.on(connection)
             with connection.transaction():
                 held = [task_id for (task_id,) in execute("replace_requests_if_failed", requests)]
+                others = [task_id for task_id in deliveries if task_id not in held]
+                if restore(execute, others, RETRYABLE):
+                    held += [row[0] for row in execute("replace_requests_if_failed", requests)]
                 rows = self._tasks.retry_held(connection, held) if held else []
                 if rows and entry is not None:
                     self._audit.add(connection, entry.counted(len(rows)))

@@ -93,6 +93,7 @@ def findings_of(report: DatabaseReport, settings: Settings) -> Iterator[Finding]
     yield from zone_mismatch([*report.tz_versions, zone_database().version])
     yield from encryption_findings(report, settings)
     yield from missing_url_findings(report.oidc_credential, settings)
+    yield from _archive(report, settings)
     longest = report.longest_transaction_seconds
     if longest is not None and longest > LONG_TRANSACTION_SECONDS:
         yield warning(
@@ -124,6 +125,20 @@ def encryption_findings(report: DatabaseReport, settings: Settings) -> Iterator[
     elif here[1:]:
         unknown = "" if report.has_checked_all else ", of the data that was checked in 2 s"
         yield ok("encryption", f"none of the keys after the first one is needed{unknown}")
+
+
+def _archive(report: DatabaseReport, settings: Settings) -> Iterator[Finding]:
+    if settings.archive_after_seconds is None and not report.archive_weeks:
+        return
+    weeks = "1 week" if report.archive_weeks == 1 else f"{report.archive_weeks} weeks"
+    if report.can_archive:
+        yield ok("archive", f"{weeks} of finished tasks")
+    else:
+        yield warning(
+            "archive",
+            f"{weeks}; the role cannot create and drop partitions, so no tasks are moved",
+            "let it own the tables (docs/how-to/keep-finished-tasks.md)",
+        )
 
 
 def _server(report: DatabaseReport) -> Finding:

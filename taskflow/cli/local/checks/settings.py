@@ -27,6 +27,7 @@ _SECRET_LINE: Final = re.compile(
     re.MULTILINE,
 )
 _WEEK_SECONDS: Final = 604_800
+_MIN_ARCHIVE_WEEKS: Final = 4
 
 
 def settings_findings(examined: Examined) -> Iterator[Finding]:
@@ -60,6 +61,26 @@ def _contradictions(settings: Settings) -> Iterator[Finding]:
             "settings",
             "tasks are deleted before their Idempotency-Key expires: a repeated request gets a 410",
             "set TASKFLOW_RETENTION_SECONDS to at least TASKFLOW_IDEMPOTENCY_SECONDS",
+        )
+    yield from _archive_contradictions(settings)
+
+
+def _archive_contradictions(settings: Settings) -> Iterator[Finding]:
+    archive_after, retention = settings.archive_after_seconds, settings.retention_seconds
+    if archive_after is None or retention is None:
+        return
+    if archive_after >= retention:
+        yield warning(
+            "settings",
+            "tasks are deleted before they are moved to the archive",
+            "set TASKFLOW_ARCHIVE_AFTER_SECONDS lower than TASKFLOW_RETENTION_SECONDS",
+        )
+    elif retention < _MIN_ARCHIVE_WEEKS * _WEEK_SECONDS:
+        yield warning(
+            "settings",
+            "archived tasks are deleted by the week, so they are kept for up to 8 days longer than "
+            "TASKFLOW_RETENTION_SECONDS",
+            "unset TASKFLOW_ARCHIVE_AFTER_SECONDS if that is too long",
         )
 
 

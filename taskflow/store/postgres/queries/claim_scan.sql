@@ -146,3 +146,7 @@ RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.p
 
 -- name: lanes_of
 SELECT id, queue, authority FROM taskflow_tasks WHERE id = ANY (%(ids)b::uuid[])
+
+-- name: lanes_of_anywhere
+SELECT id, queue, authority FROM
+-- insert: tasks_anywhere

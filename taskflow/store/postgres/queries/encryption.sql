@@ -12,29 +12,41 @@ ARRAY(
 SELECT page.id, page.size_bytes,
 -- insert: heads
 FROM (
-    SELECT id, size_bytes FROM taskflow_tasks
-    WHERE id > %(after)s::uuid ORDER BY id LIMIT %(limit)s
+    SELECT * FROM (
+        SELECT id, size_bytes FROM taskflow_tasks
+        WHERE id > %(after)s::uuid ORDER BY id LIMIT %(limit)s
+    ) AS hot UNION ALL SELECT * FROM (
+        SELECT id, size_bytes FROM taskflow_archive
+        WHERE id > %(after)s::uuid ORDER BY id LIMIT %(limit)s
+    ) AS cold
+    ORDER BY id LIMIT %(limit)s
 ) AS page CROSS JOIN LATERAL (
     SELECT concat_ws(' ',
         CASE WHEN t.options ->> 'callback_of' IS NOT NULL THEN t.payload::text
              WHEN t.payload::text ^@ '{"$encrypted":"' THEN left(t.payload::text, 50) END,
         (SELECT string_agg(left(one.response::text, 400), ' ')
          FROM (SELECT t.result UNION ALL SELECT t.response UNION ALL
-               SELECT a.response FROM taskflow_attempts AS a WHERE a.task_id = page.id
+               SELECT a.response FROM taskflow_attempts AS a WHERE a.task_id = page.id UNION ALL
+               SELECT a.response FROM taskflow_archive_attempts AS a WHERE a.task_id = page.id
          ) AS one (response)
          WHERE position('"encoding":"json","url":""' IN right(one.response::text, 200)) > 0)
     ) AS text
-    FROM taskflow_tasks AS t WHERE t.id = page.id OFFSET 0
+    FROM taskflow_all_tasks AS t WHERE t.id = page.id OFFSET 0
 ) AS texts
 ORDER BY page.id
 
 -- name: last_task_before_newest
-SELECT id FROM taskflow_tasks ORDER BY id DESC OFFSET %(newest)s LIMIT 1
+SELECT id FROM taskflow_all_tasks ORDER BY id DESC OFFSET %(newest)s LIMIT 1
 
 -- name: hold_sealed_tasks
 -- Tasks that another transaction holds are left for later: nothing waits, so nothing deadlocks.
 SELECT id, queue, options ->> 'callback_of', payload::text, result::text, response::text
 FROM taskflow_tasks WHERE id = ANY (%(keys)s::uuid[])
+ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: hold_sealed_archived
+SELECT id, queue, options ->> 'callback_of', payload::text, result::text, response::text
+FROM taskflow_archive WHERE id = ANY (%(keys)s::uuid[])
 ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 
 -- name: replace_sealed_tasks
@@ -45,12 +57,30 @@ FROM unnest(
 ) AS e (id, payload, result, response)
 WHERE t.id = e.id
 
+-- name: replace_sealed_archived
+UPDATE taskflow_archive AS t
+SET payload = e.payload::json, result = e.result::json, response = e.response::json
+FROM unnest(
+    %(ids)b::uuid[], %(payloads)b::text[], %(results)b::text[], %(responses)b::text[]
+) AS e (id, payload, result, response)
+WHERE t.id = e.id
+
 -- name: responses_of_attempts
 SELECT task_id, id, response::text FROM taskflow_attempts
+WHERE task_id = ANY (%(keys)s::uuid[]) AND response IS NOT NULL
+UNION ALL
+SELECT task_id, id, response::text FROM taskflow_archive_attempts
 WHERE task_id = ANY (%(keys)s::uuid[]) AND response IS NOT NULL
 
 -- name: replace_responses_of_attempts
 UPDATE taskflow_attempts AS a SET response = e.response::json
+FROM unnest(
+    %(task_ids)b::uuid[], %(ids)b::bigint[], %(responses)b::text[]
+) AS e (task_id, id, response)
+WHERE a.task_id = e.task_id AND a.id = e.id
+
+-- name: replace_responses_of_archived_attempts
+UPDATE taskflow_archive_attempts AS a SET response = e.response::json
 FROM unnest(
     %(task_ids)b::uuid[], %(ids)b::bigint[], %(responses)b::text[]
 ) AS e (task_id, id, response)

@@ -11,7 +11,8 @@ SELECT t.id, (
         SELECT FROM taskflow_edges AS e WHERE e.parent_id = t.id LIMIT %(limit)s + 1
     ) AS listed
 )
-FROM taskflow_tasks AS t WHERE t.id = ANY (%(ids)b::uuid[])
+FROM
+-- insert: tasks_anywhere
 
 -- name: parents_of
 -- The parents of each of these tasks; of the parents that have not finished, the first one and the number.
@@ -71,7 +72,7 @@ WITH ended AS MATERIALIZED (
     SELECT s.parent_id, coalesce(p.status, s.status) AS status
     FROM unnest(%(parents)b::uuid[], %(statuses)b::text[]) AS s (parent_id, status)
     LEFT JOIN LATERAL (
-        SELECT t.id, t.status, t.finished_at FROM taskflow_tasks AS t WHERE t.id = s.parent_id OFFSET 0
+        SELECT t.id, t.status, t.finished_at FROM taskflow_all_tasks AS t WHERE t.id = s.parent_id OFFSET 0
     ) AS p ON true
     WHERE p.id IS NULL OR p.finished_at IS NOT NULL
 ), opened AS MATERIALIZED (
@@ -90,7 +91,7 @@ WITH ended AS MATERIALIZED (
         SELECT one.child_id, one.parent_id, one.ctid AS edge FROM taskflow_edges AS one
         WHERE one.child_id = joined.id AND NOT one.is_done OFFSET 0
     ) AS e LEFT JOIN LATERAL (
-        SELECT t.id, t.status, t.finished_at FROM taskflow_tasks AS t WHERE t.id = e.parent_id OFFSET 0
+        SELECT t.id, t.status, t.finished_at FROM taskflow_all_tasks AS t WHERE t.id = e.parent_id OFFSET 0
     ) AS p ON true
     WHERE (p.id IS NULL OR p.finished_at IS NOT NULL)
       AND e.parent_id NOT IN (SELECT parent_id FROM ended)
@@ -199,7 +200,7 @@ SELECT pg_notify('taskflow_work', ' graph')
 SELECT t.id, CASE WHEN t.size <= %(max_bytes)s THEN t.result END, t.size
 FROM taskflow_edges AS e CROSS JOIN LATERAL (
     SELECT p.id, p.result::text AS result, octet_length(p.result::text) AS size
-    FROM taskflow_tasks AS p WHERE p.id = e.parent_id OFFSET 0
+    FROM taskflow_all_tasks AS p WHERE p.id = e.parent_id OFFSET 0
 ) AS t
 WHERE e.child_id = %(id)s AND (e.name = %(parent)s OR e.parent_id = %(parent_id)s)
 LIMIT 1

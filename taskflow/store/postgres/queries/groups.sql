@@ -10,7 +10,9 @@ ARRAY(
         SELECT m.task_id FROM taskflow_group_members AS m
         WHERE m.group_id = g.id AND m.state = 'FAILED'
         ORDER BY m.group_id, m.task_id LIMIT %(failures)s
-    ) AS failed JOIN taskflow_tasks AS t ON t.id = failed.task_id
+    ) AS failed CROSS JOIN LATERAL (
+        SELECT * FROM taskflow_all_tasks AS one WHERE one.id = failed.task_id OFFSET 0
+    ) AS t
     ORDER BY t.id
 )
 

@@ -1,9 +1,9 @@
 -- Nodes and their leases, and the rescue of tasks whose node died.
 
 -- name: register
-INSERT INTO taskflow_nodes (id, name, lease_seconds, expires_at, version, workers, tz_version)
+INSERT INTO taskflow_nodes (id, name, lease_seconds, expires_at, version, workers, tz_version, reads_archive)
 VALUES (%(id)s, %(name)s, %(lease_seconds)s, now() + make_interval(secs => %(lease_seconds)s),
-        nullif(%(version)s, ''), %(workers)s, %(tz_version)s)
+        nullif(%(version)s, ''), %(workers)s, %(tz_version)s, true)
 
 -- name: renew_if_alive
 -- A node whose lease has ended stays dead: other nodes may have its tasks already.

@@ -1,17 +1,14 @@
 -- Reading of tasks, their attempts and their counts.
 
--- name: read
+-- part: task_columns
 SELECT id, payload::text, status, result::text, error, error_type, created_at,
        CASE WHEN order_key IS NULL AND parents_left IS NULL OR run_at < taskflow_never() THEN run_at END,
        started_at, finished_at, queue, priority, attempt, max_attempts, rescues, tags::text,
        expires_at, retention_seconds, options::text, callback_id, debounced,
        order_key, on_failure,
        CASE WHEN node_id = 'ffffffff-ffff-ffff-ffff-ffffffffffff' THEN 'completion' ELSE waiting_for END, group_id
-FROM taskflow_tasks
-WHERE id = ANY (%(ids)b::uuid[])
-ORDER BY id DESC
 
--- name: read_some
+-- part: some_task_columns
 -- The same without large fields that are not requested: these are not even decompressed.
 SELECT id, CASE WHEN %(has_payload)s THEN payload::text ELSE 'null' END, status,
        CASE WHEN %(has_result)s THEN result::text END, error, error_type, created_at,
@@ -20,39 +17,109 @@ SELECT id, CASE WHEN %(has_payload)s THEN payload::text ELSE 'null' END, status,
        expires_at, retention_seconds, options::text, callback_id, debounced,
        order_key, on_failure,
        CASE WHEN node_id = 'ffffffff-ffff-ffff-ffff-ffffffffffff' THEN 'completion' ELSE waiting_for END, group_id
+
+-- name: read
+-- insert: task_columns
 FROM taskflow_tasks
 WHERE id = ANY (%(ids)b::uuid[])
 ORDER BY id DESC
 
--- name: page
--- Ids of a page by keyset, newest first, and whether there are more. The first id is always
--- returned, and more as long as they fit the budget. One more is read than is returned.
-WITH newest AS (
+-- name: read_anywhere
+-- Statements that end in _anywhere read the archive, too. They are executed for the tasks that the other one does not
+-- find: so most requests do not pay for it.
+-- insert: task_columns
+FROM
+-- insert: tasks_anywhere
+
+-- name: read_some
+-- insert: some_task_columns
+FROM taskflow_tasks
+WHERE id = ANY (%(ids)b::uuid[])
+ORDER BY id DESC
+
+-- name: read_some_anywhere
+-- insert: some_task_columns
+FROM
+-- insert: tasks_anywhere
+
+-- part: newest_tasks
     SELECT id, size_bytes FROM taskflow_tasks
     WHERE id < %(before)s
     ORDER BY id DESC LIMIT %(limit)s + 1
-), page AS (
-    SELECT id, row_number() OVER later AS place, count(*) OVER () AS found,
-           sum(size_bytes) OVER later - size_bytes AS bytes_before
-    FROM newest WINDOW later AS (ORDER BY id DESC)
-)
-SELECT array_agg(id ORDER BY id DESC), count(*) < max(found)
-FROM page WHERE place <= %(limit)s AND bytes_before < %(budget_bytes)s
 
--- name: page_by_status
--- The same for the tasks of one status. Written as a range of the index on (status, id): for a
--- common status the planner would read the primary key and discard rows.
-WITH newest AS (
+-- part: newest_tasks_of_status
+-- Written as a range of the index on (status, id): for a common status the planner would read the
+-- primary key and discard rows.
     SELECT id, size_bytes FROM taskflow_tasks
     WHERE (status, id) < (%(status)s, %(before)s::uuid) AND status >= %(status)s
     ORDER BY status DESC, id DESC LIMIT %(limit)s + 1
+
+-- part: page_of_newest
 ), page AS (
     SELECT id, row_number() OVER later AS place, count(*) OVER () AS found,
            sum(size_bytes) OVER later - size_bytes AS bytes_before
     FROM newest WINDOW later AS (ORDER BY id DESC)
 )
 SELECT array_agg(id ORDER BY id DESC), count(*) < max(found)
+
+-- part: has_no_newer_archived
+-- Whether no archived task belongs to the page: so the newest pages read one table.
+       , NOT EXISTS (
+           SELECT FROM taskflow_archive_periods AS p
+           WHERE p.first_id < %(before)s AND coalesce(p.last_id, p.end_id) > coalesce(
+               (SELECT id FROM newest ORDER BY id DESC OFFSET %(limit)s), '00000000-0000-0000-0000-000000000000'
+           )
+       )
+
+-- part: end_of_page
 FROM page WHERE place <= %(limit)s AND bytes_before < %(budget_bytes)s
+
+-- part: archived_as_well
+-- The archive is read as far as its tasks are newer than the last one of a full page.
+), cold AS (
+    SELECT id, size_bytes FROM taskflow_archive
+    WHERE id < %(before)s AND id > coalesce(
+        (SELECT id FROM hot ORDER BY id DESC OFFSET %(limit)s), '00000000-0000-0000-0000-000000000000'
+    )
+
+-- part: newest_of_both
+    ORDER BY id DESC LIMIT %(limit)s + 1
+), newest AS (
+    SELECT * FROM hot UNION ALL SELECT * FROM cold ORDER BY id DESC LIMIT %(limit)s + 1
+
+-- name: page
+-- Ids of a page by keyset, newest first, and whether there are more. The first id is always
+-- returned, and more as long as they fit the budget. One more is read than is returned.
+WITH newest AS MATERIALIZED (
+-- insert: newest_tasks
+-- insert: page_of_newest
+-- insert: has_no_newer_archived
+-- insert: end_of_page
+
+-- name: page_anywhere
+WITH hot AS MATERIALIZED (
+-- insert: newest_tasks
+-- insert: archived_as_well
+-- insert: newest_of_both
+-- insert: page_of_newest
+-- insert: end_of_page
+
+-- name: page_by_status
+-- The same for the tasks of one status.
+WITH newest AS MATERIALIZED (
+-- insert: newest_tasks_of_status
+-- insert: page_of_newest
+-- insert: has_no_newer_archived
+-- insert: end_of_page
+
+-- name: page_by_status_anywhere
+WITH hot AS MATERIALIZED (
+-- insert: newest_tasks_of_status
+-- insert: archived_as_well
+      AND status = %(status)s
+-- insert: newest_of_both
+-- insert: page_of_newest
+-- insert: end_of_page
 
 -- name: attempts
 -- The last attempt is in the task's row until another move stores it with the others. Responses
@@ -69,6 +136,32 @@ FROM (
            elapsed_ms, status_code,
            error, error_type, CASE WHEN status = 'FAILED' THEN response END
     FROM taskflow_tasks
+    WHERE id = %(id)s AND attempt > 0
+      AND (status = 'COMPLETED' OR status = 'FAILED' AND error_type NOT IN ('poison', 'expired'))
+    UNION ALL
+    SELECT 1, 0, attempt, status, node, coalesce(started_at, created_at), NULL, NULL, NULL,
+           NULL, NULL, NULL
+    FROM taskflow_tasks WHERE id = %(id)s AND status = 'RUNNING'
+) AS a
+ORDER BY place, id
+
+-- name: attempts_anywhere
+SELECT number, status, node, started_at, finished_at, elapsed_ms, status_code, error, error_type,
+       CASE WHEN row_number() OVER (ORDER BY place DESC, id DESC) <= %(max_responses)s
+            THEN response::text END
+FROM (
+    SELECT 0 AS place, id, number, status, node, started_at, finished_at, elapsed_ms,
+           status_code, error, error_type, response
+    FROM taskflow_attempts WHERE task_id = %(id)s
+    UNION ALL
+    SELECT 0 AS place, id, number, status, node, started_at, finished_at, elapsed_ms,
+           status_code, error, error_type, response
+    FROM taskflow_archive_attempts WHERE task_id = %(id)s
+    UNION ALL
+    SELECT 1, 0, attempt, status, node, coalesce(started_at, finished_at), finished_at,
+           elapsed_ms, status_code,
+           error, error_type, CASE WHEN status = 'FAILED' THEN response END
+    FROM taskflow_all_tasks
     WHERE id = %(id)s AND attempt > 0
       AND (status = 'COMPLETED' OR status = 'FAILED' AND error_type NOT IN ('poison', 'expired'))
     UNION ALL

@@ -28,6 +28,12 @@ SELECT authority, status = 'FAILED', elapsed_ms FROM (
     UNION ALL
     (SELECT id, authority, status, elapsed_ms FROM taskflow_tasks
      WHERE status = 'FAILED' ORDER BY id DESC LIMIT %(limit)s)
+    UNION ALL
+    (SELECT id, authority, status, elapsed_ms FROM taskflow_archive
+     WHERE status = 'COMPLETED' ORDER BY id DESC LIMIT %(limit)s)
+    UNION ALL
+    (SELECT id, authority, status, elapsed_ms FROM taskflow_archive
+     WHERE status = 'FAILED' ORDER BY id DESC LIMIT %(limit)s)
     ORDER BY id DESC LIMIT %(limit)s
 ) AS newest
 WHERE elapsed_ms BETWEEN 0 AND 1e15

@@ -58,12 +58,12 @@ CROSS JOIN LATERAL (
     SELECT string_agg(p, ' and ') AS privileges
     FROM unnest(CASE
         WHEN c.relkind = 'S' THEN ARRAY['USAGE']
-        WHEN c.relname = 'taskflow_migrations' THEN ARRAY['SELECT']
+        WHEN c.relkind = 'v' OR c.relname = 'taskflow_migrations' THEN ARRAY['SELECT']
         ELSE ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'] END) AS p
     WHERE NOT CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, p)
               ELSE has_table_privilege(c.oid, p) END
 ) AS missing
-WHERE home.oid = to_regclass('taskflow_tasks') AND c.relkind IN ('r', 'S')
+WHERE home.oid = to_regclass('taskflow_tasks') AND c.relkind IN ('r', 'p', 'v', 'S') AND NOT c.relispartition
   AND c.relname LIKE 'taskflow\_%%' AND missing.privileges IS NOT NULL
 
 -- name: server_state
@@ -98,7 +98,7 @@ SELECT pg_logical_emit_message(true, 'taskflow', '')
 -- Tables of which row level security may hide rows from this role, or refuse new ones.
 SELECT string_agg(c.relname, ', ' ORDER BY c.relname)
 FROM pg_class AS home JOIN pg_class AS c ON c.relnamespace = home.relnamespace
-WHERE home.oid = to_regclass('taskflow_tasks') AND c.relkind = 'r'
+WHERE home.oid = to_regclass('taskflow_tasks') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
   AND c.relname LIKE 'taskflow\_%%' AND row_security_active(c.oid)
   AND (NOT EXISTS (
       SELECT FROM pg_policy AS p WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd = '*'
@@ -119,3 +119,10 @@ SELECT (SELECT string_agg(name, ', ') FROM unnest(%(tables)s::text[]) AS name
         FROM pg_class AS home JOIN pg_proc AS p ON p.pronamespace = home.relnamespace
         WHERE home.oid = to_regclass('taskflow_tasks') AND p.proname LIKE 'taskflow\_%%'
           AND p.prorettype <> 'trigger'::regtype AND NOT has_function_privilege(p.oid, 'EXECUTE'))
+
+-- name: archive_state
+-- The number of weeks in the archive, and whether this role can create and drop its partitions.
+SELECT (SELECT count(*) FROM taskflow_archive_periods),
+       coalesce(bool_and(pg_has_role(c.relowner, 'USAGE') AND has_schema_privilege(c.relnamespace, 'CREATE')), false)
+FROM pg_class AS c
+WHERE c.oid = ANY (ARRAY['taskflow_archive', 'taskflow_archive_attempts', 'taskflow_archive_tags']::regclass[])

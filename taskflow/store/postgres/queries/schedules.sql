@@ -6,7 +6,9 @@ SELECT now()
 -- name: schedule
 SELECT s.name, s.definition::text, s.anchor_at, s.next_at, s.created_at, s.updated_at, s.last_fired_at,
        s.last_task_id, s.compared, s.skipped_count, s.last_skipped_at, t.status
-FROM taskflow_schedules AS s LEFT JOIN taskflow_tasks AS t ON t.id = s.last_task_id
+FROM taskflow_schedules AS s LEFT JOIN LATERAL (
+    SELECT one.status FROM taskflow_all_tasks AS one WHERE one.id = s.last_task_id OFFSET 0
+) AS t ON true
 WHERE s.name = %(name)s
 
 -- name: hold_schedule
@@ -31,7 +33,9 @@ WITH next AS (
 )
 SELECT p.name, p.definition::text, p.anchor_at, p.next_at, p.created_at, p.updated_at, p.last_fired_at,
        p.last_task_id, p.compared, p.skipped_count, p.last_skipped_at, t.status, p.found
-FROM page AS p LEFT JOIN taskflow_tasks AS t ON t.id = p.last_task_id
+FROM page AS p LEFT JOIN LATERAL (
+    SELECT one.status FROM taskflow_all_tasks AS one WHERE one.id = p.last_task_id OFFSET 0
+) AS t ON true
 WHERE place <= %(limit)s AND bytes_before < %(budget_bytes)s ORDER BY p.name
 
 -- name: add_schedule_if_new
@@ -83,12 +87,14 @@ SELECT name, definition::text, anchor_at, next_at, created_at, updated_at, last_
 FROM few WHERE bytes_before < %(budget_bytes)s ORDER BY next_at, name
 
 -- name: last_tasks
-SELECT id, status, options::text, size_bytes FROM taskflow_tasks WHERE id = ANY (%(ids)b::uuid[])
+SELECT id, status, options::text, size_bytes FROM
+-- insert: tasks_anywhere
 
 -- name: results
 -- The whole result, not some members by ->: that fails on escapes such as \u0000 anywhere in it.
-SELECT id, result::text FROM taskflow_tasks
-WHERE id = ANY (%(ids)b::uuid[]) AND result IS NOT NULL
+SELECT id, result::text FROM
+-- insert: tasks_anywhere
+WHERE result IS NOT NULL
 
 -- name: fired_already
 -- The caller holds the schedules, so that no other node fires them meanwhile.

@@ -113,7 +113,7 @@ FROM retried CROSS JOIN announced
 
 -- name: task_with_key_of
 -- The other task that has the unique key of this one.
-SELECT other.id FROM taskflow_tasks AS t JOIN taskflow_tasks AS other
+SELECT other.id FROM taskflow_all_tasks AS t JOIN taskflow_tasks AS other
     ON other.queue = t.queue AND other.unique_key = t.unique_key
        AND other.unique_key IS NOT NULL AND other.status = ANY (other.unique_while)
 WHERE t.id = %(id)s AND other.id <> t.id
