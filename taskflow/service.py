@@ -26,7 +26,9 @@ from taskflow.api.app import UNTRACED_PATHS, create_app, create_metrics_app
 from taskflow.api.live.feed import Feed
 from taskflow.api.metrics import gauge_sampler
 from taskflow.api.request_spans import trace_requests
+from taskflow.cell_service import migrate_cells, open_cells, read_cells_file
 from taskflow.engine import identity
+from taskflow.engine.cell_engines import CellEngines
 from taskflow.engine.configured_secrets import read_keyring, read_signer
 from taskflow.engine.context import EngineContext
 from taskflow.engine.node import Engine
@@ -44,6 +46,7 @@ from taskflow.serving.processes import Processes
 from taskflow.serving.server import Accept, listening, serve_http
 from taskflow.serving.shutdown import Shutdown, cancel_slow_start, shutdown_on_signals
 from taskflow.settings import Settings, load
+from taskflow.store.base.partial_reads import partial_reads
 from taskflow.store.base.store import TaskStore
 from taskflow.store.embedded.shared_server import default_data_dir, embedded_postgres
 from taskflow.store.encrypted import encrypted_store
@@ -256,20 +259,24 @@ async def work(settings: Settings) -> None:
     telemetry.emit(Event.STOPPED)
 
 
-async def migrate(settings: Settings) -> Migrated | None:
-    """Apply the migrations that the database lacks; ``None`` for the memory store.
+async def migrate(settings: Settings) -> list[Migrated]:
+    """Apply the migrations that each database lacks; the memory store has none.
 
     Raises:
         TaskFlowError: A migration failed.
     """
+    if settings.cells_file:
+        return await migrate_cells(settings)
     async with _open_conninfo(settings) as conninfo:
         if conninfo is None:
-            return None
-        return await migrate_database(
-            conninfo,
-            timeout_seconds=settings.database_timeout_seconds,
-            pooler=settings.database_pooler,
-        )
+            return []
+        return [
+            await migrate_database(
+                conninfo,
+                timeout_seconds=settings.database_timeout_seconds,
+                pooler=settings.database_pooler,
+            )
+        ]
 
 
 async def rotate_keys(settings: Settings, report: Callable[[Rotated], None]) -> Rotated:
@@ -335,6 +342,11 @@ def _rotation_keyring(settings: Settings) -> Keyring:
         raise SettingsError("there are no keys: set TASKFLOW_ENCRYPTION_KEYS, the new key first")
     if settings.database_url == MEMORY_URL:
         raise SettingsError(f"{MEMORY_URL} is the memory of the service: there is no database")
+    if settings.cells_file:
+        raise SettingsError(
+            "run this for each cell: with the URL of the cell as DATABASE_URL, and "
+            "TASKFLOW_CELLS_FILE unset"
+        )
     return keyring
 
 
@@ -365,23 +377,23 @@ async def open_service(
     encryption = Encryption(keyring, settings.encrypt, Masking(settings.masked_headers))
     telemetry.emit(Event.STARTING, version=__version__)
     metrics = metrics or Metrics()
+    engines = CellEngines(len(read_cells_file(settings))) if settings.cells_file else None
     async with (
         open_tracing(settings) as tracing,
-        open_store(settings, encryption) as store,
+        open_store(settings, encryption, engines) as store,
         open_fetcher(settings, metrics=metrics) as fetcher,
     ):
-        engine = Engine(
-            EngineContext(
-                store=store,
-                fetcher=fetcher,
-                settings=settings,
-                signer=signer,
-                keyring=keyring,
-                encryption=encryption,
-                metrics=metrics,
-                tracing=tracing,
-            )
+        context = EngineContext(
+            store=store,
+            fetcher=fetcher,
+            settings=settings,
+            signer=signer,
+            keyring=keyring,
+            encryption=encryption,
+            metrics=metrics,
+            tracing=tracing,
         )
+        engine = Engine(context) if engines is None else engines.of(context)
         metrics.samplers.append(gauge_sampler(engine, store, fetcher, settings))
         feed = Feed(store, settings.poll_seconds)
         rejected_keys = RejectedKeys(store.audit.record)
@@ -397,6 +409,7 @@ async def open_service(
                 metrics=metrics,
                 keyring=keyring,
                 rejected_keys=rejected_keys,
+                has_parts=engines is not None,
             )
             trace_requests(app, UNTRACED_PATHS, tracing)
         else:
@@ -408,7 +421,8 @@ async def open_service(
             nursery.start_soon(reloaded.follow, shutdown.hang_up)
             async with trio.open_nursery() as running:
                 running.start_soon(engine.run)
-                running.start_soon(feed.run)
+                with contextlib.nullcontext() if engines is None else partial_reads():
+                    running.start_soon(feed.run)
                 yield app
                 shutdown.start()
             nursery.cancel_scope.cancel()
@@ -416,22 +430,27 @@ async def open_service(
 
 @contextlib.asynccontextmanager
 async def open_store(
-    settings: Settings, encryption: Encryption = NO_ENCRYPTION
+    settings: Settings,
+    encryption: Encryption = NO_ENCRYPTION,
+    engines: CellEngines | None = None,
 ) -> AsyncIterator[TaskStore]:
-    """Open the store that ``DATABASE_URL`` names.
+    """Open the store that ``DATABASE_URL`` names, or those of the cells.
 
     Args:
         settings: All settings.
         encryption: Encrypts and decrypts payloads and results.
+        engines: Run the tasks of the cells, if there are cells.
 
     Raises:
         SettingsError: The URL is not valid.
         StoreError: The store is unavailable or unusable.
     """
     async with contextlib.AsyncExitStack() as stack:
-        conninfo = await stack.enter_async_context(_open_conninfo(settings))
         store: TaskStore
-        if conninfo is None:
+        if settings.cells_file:
+            cells = open_cells(settings, encryption, engines or CellEngines(1))
+            store = await stack.enter_async_context(cells)
+        elif (conninfo := await stack.enter_async_context(_open_conninfo(settings))) is None:
             store = MemoryStore(
                 max_per_host=settings.max_per_host,
                 masking=Masking(settings.masked_headers),
@@ -469,7 +488,7 @@ async def _open_conninfo(settings: Settings) -> AsyncIterator[str | None]:
 
 
 async def _shut_down_in_order(
-    engine: Engine, feed: Feed, shutdown: Shutdown, settings: Settings
+    engine: Engine | CellEngines, feed: Feed, shutdown: Shutdown, settings: Settings
 ) -> None:
     await shutdown.is_started.wait()
     feed.end()  # answers waiting clients, which can ask another node

@@ -36,6 +36,19 @@ def new_database(server: str, *, is_migrated: bool) -> Iterator[str]:
         _drop(_administration(server), name)
 
 
+@contextlib.contextmanager
+def new_schemas(server: str, names: tuple[str, ...]) -> Iterator[list[str]]:
+    """The conninfos of schemas of one new database, each with all tables, dropped at the end."""
+    database = _create(_administration(server), _template(server, names))
+    try:
+        yield [
+            make_conninfo(server, dbname=database, options=f"-csearch_path={name}")
+            for name in names
+        ]
+    finally:
+        _drop(_administration(server), database)
+
+
 def create_migrated(server: str) -> str:
     """Return the conninfo of a new database with all tables, which stays on its server."""
     template = _template(server)
@@ -78,12 +91,16 @@ def _administration(server: str) -> psycopg.Connection:
 
 
 @functools.cache
-def _template(server: str) -> str:
+def _template(server: str, schemas: tuple[str, ...] = ("public",)) -> str:
     """The name of a database with all migrations, which each process of the tests makes once."""
     with psycopg.connect(server, autocommit=True) as connection:
         name = _create(connection, "template1")
-    with psycopg.connect(make_conninfo(server, dbname=name)) as connection:
-        migrate(connection)
+    for schema in schemas:
+        with psycopg.connect(make_conninfo(server, dbname=name)) as connection:
+            connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+            connection.execute(f'SET search_path = "{schema}"')
+            connection.commit()
+            migrate(connection)
     return name
 
 

@@ -60,7 +60,8 @@ LAYERS = {
         "checkpoints",
     },
     "serving": {"api", "http1", "model", "settings", "telemetry", "wakeup"},
-    "service": {"api", "engine", "fetch", "store", "store.base", "serving"}
+    "cell_service": {"engine", "model", "settings", "store", "store.base"},
+    "service": {"cell_service", "api", "engine", "fetch", "store", "store.base", "serving"}
     | {"metrics", "model", "settings", "telemetry", "tracing"},
     "asgi": {"metrics", "service", "serving", "model", "settings", "telemetry"},
     # Each command is imported when it is called, by name, so the list of commands imports none.
@@ -71,6 +72,7 @@ LAYERS = {
         "cli.remote",
         "client",
         "service",
+        "cell_service",
         "serving",
         "api",
         "engine",
@@ -117,6 +119,7 @@ SHARED_NAMES = {
         "queues",
         "schedules",
         "groups",
+        "cells",
         "topics",
         "endpoints",
         "completions",
@@ -210,8 +213,8 @@ def imports_of_higher_layers(name: str) -> set[str]:
 
 
 def test_backends_do_not_know_each_other():
-    """The stores in memory and in PostgreSQL share the interface, and nothing else."""
-    backends = {"memory", "postgres", "embedded"}
+    """The stores in memory, in PostgreSQL and of cells share the interface, and nothing else."""
+    backends = {"memory", "postgres", "embedded", "cells"}
     for name in (name for name in MODULES if name.startswith("store.")):
         for found in own_imports(name):
             pair = {name.split(".")[1], found.split(".")[1] if "." in found else ""}

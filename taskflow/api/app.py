@@ -44,6 +44,7 @@ from taskflow.api.inline_requests import MAX_ARRAY_BYTES, InlineConnection
 from taskflow.api.live import events, group_events
 from taskflow.api.live.feed import Feed
 from taskflow.api.middleware import Middleware
+from taskflow.api.missing_parts import MissingParts
 from taskflow.api.published_keys import PublishedKeys
 from taskflow.api.quart_app import QuartApp
 from taskflow.api.reference import docs_page
@@ -105,6 +106,7 @@ def create_app(  # noqa: PLR0913 - all that it is made of
     metrics: Metrics | None = None,
     keyring: Keyring = NO_KEYS,
     rejected_keys: RejectedKeys | None = None,
+    has_parts: bool = False,
 ) -> QuartTrio:
     """Create the app. It does not close the store.
 
@@ -118,12 +120,13 @@ def create_app(  # noqa: PLR0913 - all that it is made of
         metrics: The counters that ``/metrics`` reports.
         keyring: Encrypts and decrypts data at rest.
         rejected_keys: Counts rejected keys and sign-ins; its owner runs it.
+        has_parts: Whether reads may leave out parts of the store that do not answer.
     """
     app = _bare_app(settings)
     counters = metrics or Metrics()
     feed = feed or Feed(store, settings.poll_seconds)
     services = _services(store, settings, counters, feed, is_running, has_keys=bool(keys))
-    services = msgspec.structs.replace(services, keyring=keyring)
+    services = msgspec.structs.replace(services, keyring=keyring, has_parts=has_parts)
     if sessions is not None:
         services = msgspec.structs.replace(services, secret=sessions.secret)
     register(app, ROUTES, services)
@@ -133,6 +136,9 @@ def create_app(  # noqa: PLR0913 - all that it is made of
         dashboard_routes(store, settings, feed, sessions, counters, rejected_keys, keyring=keyring)
     )
     _guard(app, Gate(settings, keys, _POLICIES, sessions, store, rejected_keys), counters)
+    if has_parts:
+        with_missing: Any = MissingParts(app.asgi_app)
+        app.asgi_app = with_missing  # type: ignore[method-assign]  # as in _guard
     return app
 
 

@@ -15,6 +15,7 @@ from taskflow.api.monitoring import MAX_QUEUES
 from taskflow.api.problems import store_timeout
 from taskflow.api.route import Route, RouteResponse
 from taskflow.api.services import Services
+from taskflow.engine.cell_engines import CellEngines
 from taskflow.engine.node import Engine
 from taskflow.fetch.http_fetcher import HttpFetcher
 from taskflow.metrics import Metrics, catalogue
@@ -25,6 +26,7 @@ from taskflow.model.queue_limits import HostHold
 from taskflow.model.queues import TaskStatistics
 from taskflow.model.task import TaskStatus
 from taskflow.settings import Settings
+from taskflow.store.base.partial_reads import missing_parts
 from taskflow.store.base.store import TaskStore
 
 MAX_HELD_HOSTS: Final = 1000
@@ -91,7 +93,12 @@ async def _read(store: TaskStore) -> list[Reading]:
         # The metric reports it; parts that need the store log it.
         is_up = isinstance(error, TooManySearches)
     seconds = trio.current_time() - began
+    missing = missing_parts()
+    cells: dict[Labels, float] = {
+        (name,): float(is_up and name not in missing) for name in store.statistics().parts
+    }
     return [
+        *([Reading(catalogue.CELL_UP, cells)] if cells else ()),
         Reading(catalogue.STORE_UP, {(): float(is_up)}),
         Reading(catalogue.STORE_SECONDS, {(): seconds}),
         *readings,
@@ -140,7 +147,7 @@ ROUTES: Final = (show_metrics,)
 
 
 def gauge_sampler(
-    engine: Engine, store: TaskStore, fetcher: HttpFetcher, settings: Settings
+    engine: Engine | CellEngines, store: TaskStore, fetcher: HttpFetcher, settings: Settings
 ) -> Callable[[Metrics], None]:
     """Return a function that sets the gauges to the current state of these parts."""
 
@@ -155,7 +162,7 @@ def gauge_sampler(
     return sample
 
 
-def _sample_engine(engine: Engine, metrics: Metrics) -> None:
+def _sample_engine(engine: Engine | CellEngines, metrics: Metrics) -> None:
     now = engine.statistics()
     metrics.engines_running.set(now.is_running)
     metrics.stores_reached.set(now.is_store_reachable)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from quart import Response, request
 
 from taskflow.api.access.roles import AccessPolicy
@@ -25,6 +26,7 @@ from taskflow.model.monitoring import (
 from taskflow.model.problem_types import WORKERS_NOT_RUNNING
 from taskflow.model.queues import TaskStatistics
 from taskflow.schema.query import STATISTICS_QUERY, StatisticsRequest
+from taskflow.store.base.partial_reads import missing_parts
 
 MAX_QUEUES: Final = 1000
 MAX_NODES: Final = 1000
@@ -36,12 +38,15 @@ class Readiness(msgspec.Struct, frozen=True):
     """The service is ready.
 
     Attributes:
-        status: Always ``ok``: a service that is not ready returns a problem.
-        database: The database in use; ``null`` if tasks are in memory.
+        status: ``ok``, or ``degraded`` if some of the cells of the task store do not answer. A
+            service that is not ready returns a problem.
+        database: The database in use; ``null`` if tasks are in memory, or in several cells.
+        missing_cells: The names of the cells that do not answer; absent if all do.
     """
 
-    status: Literal["ok"]
+    status: Literal["ok", "degraded"]
     database: DatabaseState | None
+    missing_cells: list[str] | UnsetType = UNSET
 
 
 _READY: Final = Readiness(
@@ -155,10 +160,11 @@ async def is_alive(_: Services) -> Response:
     "health",
     (
         RouteResponse(
-            "It is ready: `ok`. With `Accept: application/json`, the state of the database.",
+            "It is ready: `ok`, or `degraded:` and the cells of the store that do not answer. With "
+            "`Accept: application/json`, the state of the database.",
             Readiness,
             _READY,
-            also=(Content("text/plain", (Literal["ok\n"],), _OK),),
+            also=(Content("text/plain", (str,), _OK),),
         ),
     ),
     access=AccessPolicy.OPEN,
@@ -175,9 +181,15 @@ async def is_ready(services: Services) -> Response:
         database = await services.store.check()
     if not services.is_running():
         raise NotRunning(WORKERS_NOT_RUNNING.example_detail)
+    missing = missing_parts()
     if wants_json(request.headers.getlist("Accept")):
-        return as_json(Readiness("ok", database))
-    return _ok()
+        return as_json(Readiness("degraded" if missing else "ok", database, missing or UNSET))
+    return _degraded(missing) if missing else _ok()
+
+
+def _degraded(missing: list[str]) -> Response:
+    text = f"degraded: no answer from {', '.join(missing)}\n"
+    return Response(text, content_type="text/plain; charset=utf-8")
 
 
 def _ok() -> Response:

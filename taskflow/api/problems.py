@@ -14,6 +14,7 @@ from quart import Quart, Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestTimeout
 
 from taskflow.model.errors import (
+    CellUnavailable,
     FieldError,
     Forbidden,
     GroupClosed,
@@ -151,8 +152,9 @@ async def _on_bug(error: Exception) -> Response:
 def problem_of(error: TaskFlowError) -> Problem:
     """Return an error that has a status as a document."""
     # Messages of the database go to the log only, since they name hosts and users. The reason why
-    # it rejects writes names neither.
-    is_secret = isinstance(error, StoreUnavailable) and not isinstance(error, StoreRejectsTasks)
+    # it rejects writes names neither, and the name of a cell is none of these.
+    is_shown = isinstance(error, StoreRejectsTasks | CellUnavailable)
+    is_secret = isinstance(error, StoreUnavailable) and not is_shown
     shown = type(error)() if is_secret else error
     errors = error.errors if isinstance(error, GroupClosed | NotUnique | Unprocessable) else ()
     return document(error.problem or INTERNAL_ERROR, str(shown), errors)

@@ -41,6 +41,7 @@ class Services(msgspec.Struct, frozen=True):
         keyring: Encrypts and decrypts data at rest.
         secret: Encrypts the ids of events for callers whose key is limited to some queues; the same
             on all nodes.
+        has_parts: Whether the store has several parts, of which some may not answer.
     """
 
     store: TaskStore
@@ -55,6 +56,7 @@ class Services(msgspec.Struct, frozen=True):
     positions: Positions = PLAIN
     keyring: Keyring = NO_KEYS
     secret: bytes = b""
+    has_parts: bool = False
 
     def within(self, scope: QueueScope) -> Services:
         """Return these services as a caller with a scope sees them."""

@@ -93,6 +93,7 @@ main = Sections(
         },
         "Set up": {
             "doctor": Entry(f"{_LOCAL}.doctor", "Check the installation and report problems."),
+            "cells": Entry(f"{_LOCAL}.cells", "Divide the tasks among several databases."),
             "key": Entry(f"{_LOCAL}.keys", "Create API keys, rotate encryption keys."),
             "secret": Entry(f"{_LOCAL}.keys", "Create signing secrets and encryption keys."),
             "completion": Entry("taskflow.cli.sections", "Print a completion script for a shell."),

@@ -329,6 +329,14 @@ STORE_UP: Final = Family(
     help="Whether the store answered this scrape in time. If not, or while too many searches are "
     "in progress, the metrics that are read from it are missing.",
 )
+CELL_UP: Final = Family(
+    name="taskflow_cell_up",
+    kind=Kind.GAUGE,
+    help="Whether a cell of the store answered this scrape in time; only if there are cells. The "
+    "metrics that are read from the store leave out cells that did not.",
+    labels=("cell",),
+    series=None,
+)
 STORE_SECONDS: Final = Family(
     name="taskflow_store_scrape_seconds",
     kind=Kind.GAUGE,

@@ -12,7 +12,9 @@ The tree::
     │   │   ├── StoreRejectsTasks     it answers, but accepts no new tasks
     │   │   ├── KeyIsBusy             an open transaction has a task with the key
     │   │   ├── StatementRejected      it answers, but rejects the statement
-    │   │   └── TooManySearches       the limit of slow reads is reached
+    │   │   ├── TooManySearches       the limit of slow reads is reached
+    │   │   ├── CellUnavailable       one of several cells does not answer
+    │   │   └── CellsChange           queues are being moved to other cells
     │   ├── StoreUnusable             the store answers, but cannot be used
     │   └── LeaseLost                 the lease of this node has ended
     ├── PartlyDone           503  the store became unavailable during a request
@@ -127,6 +129,21 @@ class TooManySearches(StoreUnavailable):
     """Too many searches and other slow reads are in progress; try again shortly."""
 
     problem = types.TOO_MANY_SEARCHES
+
+
+class CellUnavailable(StoreUnavailable):
+    """A cell does not answer.
+
+    Args:
+        name: The cell.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the cell {name} of the task store is unavailable; try again shortly")
+
+
+class CellsChange(StoreUnavailable):
+    """The cells are being changed, and the queue may move to another one; try again shortly."""
 
 
 class StatementRejected(StoreUnavailable):

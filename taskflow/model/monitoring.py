@@ -186,7 +186,12 @@ def hosts_of(
         for host in by_host.keys() | running.keys() | held.keys()
         if host
     ]
-    return sorted(records, key=_urgency)[:limit]
+    return hosts_in_order(records)[:limit]
+
+
+def hosts_in_order(records: Iterable[HostRecord]) -> list[HostRecord]:
+    """Return hosts: first those with an open circuit breaker, then the slowest."""
+    return sorted(records, key=_urgency)
 
 
 def _host_of(

@@ -92,7 +92,12 @@ class QueueSettings(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def is_limited(self) -> bool:
         """True if a setting can keep a task of the queue from starting."""
-        return self.paused or (self.max_concurrency, self.rate, self.per_host) != (None,) * 3
+        return self.paused or self.has_limits
+
+    @property
+    def has_limits(self) -> bool:
+        """True if its running tasks, or their rate, are limited."""
+        return (self.max_concurrency, self.rate, self.per_host) != (None,) * 3
 
 
 NO_SETTINGS: Final = QueueSettings()

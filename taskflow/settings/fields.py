@@ -41,6 +41,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "TaskFlow runs itself"
         ),
     ] = ""
+    cells_file: Annotated[
+        str,
+        Meta(
+            description="File with the cells, a name and a URL per line: the tasks are divided "
+            "among these databases, and DATABASE_URL is not used (docs/how-to/use-cells.md)"
+        ),
+    ] = ""
     data_dir: Annotated[
         str,
         Meta(

@@ -53,6 +53,8 @@ class Event(enum.Enum):
     POSTGRES_EXITED = ("warning", "embedded PostgreSQL exited unexpectedly, restarting it")
     POSTGRES_FAILED = ("error", "embedded PostgreSQL failed to start")
     STORE_OPENED = ("info", "store opened")
+    CELL_UNAVAILABLE = ("warning", "a cell cannot be opened, trying again")
+    CELLS_CHANGED = ("info", "map of cells read")
     MIGRATED = ("info", "migration applied")
     WORKERS_STARTED = ("info", "workers started")
     LISTENING = ("info", "listening")

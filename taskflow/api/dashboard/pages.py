@@ -16,6 +16,7 @@ from taskflow.api.access.roles import ASSETS_PATH, CALLER, Caller
 from taskflow.api.dashboard import formatting
 from taskflow.checkpoints import Checkpoints
 from taskflow.model.task import Task
+from taskflow.store.base.partial_reads import missing_parts
 from taskflow.version import __version__
 
 MEDIA_TYPE: Final = "text/html; charset=utf-8"
@@ -123,7 +124,11 @@ def environment() -> Environment:
 
 async def page(template: str, *, status: int = 200, **context: object) -> Response:
     """Render a whole page."""
-    text = await environment().get_template(template).render_async(viewer=viewer(), **context)
+    text = (
+        await environment()
+        .get_template(template)
+        .render_async(viewer=viewer(), missing=missing_parts(), **context)
+    )
     response = Response(text, status=status, content_type=MEDIA_TYPE)
     response.headers["Content-Security-Policy"] = POLICY
     response.headers["Referrer-Policy"] = "same-origin"

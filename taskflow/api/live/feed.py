@@ -25,6 +25,7 @@ from taskflow.model.errors import StoreUnavailable
 from taskflow.model.event import EventFilter, TaskEvent
 from taskflow.model.queue_scope import QueueScope
 from taskflow.store.base.events import EventPage
+from taskflow.store.base.partial_reads import partial_reads
 from taskflow.store.base.store import TaskStore
 from taskflow.wakeup import WakeUp
 
@@ -282,13 +283,16 @@ class Feed:
     async def _read_awaited_tasks(self) -> None:
         """Read the awaited tasks that changed or were not read yet."""
         self._unread &= self._waiters.keys()
+        unknown: set[uuid.UUID] = set()
         checkpoints = Checkpoints()
         while wanted := set(itertools.islice(self._unread, self._batch_size)):
             # A waiter that joins during the query may know a newer version than it returns.
             waiters = [(task_id, waiter) for task_id in wanted for waiter in self._waiters[task_id]]
             self._unread -= wanted
             try:
-                found = {task.id: Snapshot(task) for task in await self._store.get_many(wanted)}
+                with partial_reads() as missing:
+                    tasks = await self._store.get_many(wanted)
+                found = {task.id: Snapshot(task) for task in tasks}
             except StoreUnavailable:
                 self._unread |= wanted
                 # Large tasks may exceed the timeout together.
@@ -297,8 +301,13 @@ class Feed:
             self._batch_size = min(BATCH, self._batch_size * 2)
             self._unread &= self._waiters.keys()
             for task_id, waiter in waiters:
-                waiter.see(snapshot := found.get(task_id))
+                snapshot = found.get(task_id)
+                if snapshot is None and missing:  # it may be in the part that does not answer
+                    unknown.add(task_id)
+                    continue
+                waiter.see(snapshot)
                 await checkpoints.after(snapshot.task.size_bytes if snapshot else 0)
+        self._unread |= unknown
 
     async def _wait_for_events(self) -> None:
         with trio.move_on_after(self._poll_seconds):

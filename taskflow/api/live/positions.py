@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from typing import Final
 
 _POSITION_BITS: Final = 40
@@ -16,6 +17,8 @@ _NONCE_BITS: Final = 18
 _HALF_BITS: Final = (_POSITION_BITS + _NONCE_BITS) // 2
 _HALF: Final = (1 << _HALF_BITS) - 1
 _ROUNDS: Final = range(6)
+_PART_BITS: Final = 64
+_PART: Final = (1 << _PART_BITS) - 1
 
 
 class Positions:
@@ -49,14 +52,19 @@ class EncryptedPositions(Positions):
 
     def of_event(self, position: int) -> int:
         """Return the id of the event at a position."""
-        return self._encrypted(position, 0)
+        return _each_part(position, lambda part: self._encrypted(part, 0))
 
     def of_heartbeat(self, position: int) -> int:
         """Return a new id that stands for a position between events."""
-        return self._encrypted(position, secrets.randbits(_NONCE_BITS))
+        return _each_part(
+            position, lambda part: self._encrypted(part, secrets.randbits(_NONCE_BITS))
+        )
 
     def read(self, given: int) -> int:
         """Return the position that an id stands for; any position if it is not one of these."""
+        return _each_part(given, self._read)
+
+    def _read(self, given: int) -> int:
         left, right = given >> _HALF_BITS & _HALF, given & _HALF
         for number in reversed(_ROUNDS):
             left, right = right ^ self._mixed(left, number), left
@@ -73,6 +81,15 @@ class EncryptedPositions(Positions):
         block = half.to_bytes(4) + bytes([number])
         digest = hashlib.blake2b(block, key=self._secret, digest_size=4).digest()
         return int.from_bytes(digest) & _HALF
+
+
+def _each_part(position: int, change: Callable[[int], int]) -> int:
+    """Change each part of a position: it has 64 bits for each cell of the store."""
+    changed, place = change(position & _PART), _PART_BITS
+    while position >> place:
+        changed |= change(position >> place & _PART) << place
+        place += _PART_BITS
+    return changed
 
 
 PLAIN: Final = Positions()

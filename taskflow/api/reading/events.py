@@ -13,6 +13,8 @@ from taskflow.schema.query import EVENTS_QUERY, TASK_EVENTS_QUERY
 _IN_QUERY: Final = "lastEventId"
 _IN_HEADER: Final = "Last-Event-ID"
 _POSITION: Final = re.compile("[0-9]{1,18}")
+# A position in several cells has 64 bits for each.
+_LONG_POSITION: Final = re.compile("[0-9]{1,1250}")
 
 
 def filter_of(query: Mapping[str, Sequence[str]]) -> EventFilter:
@@ -39,12 +41,15 @@ def refuse_unknown_of_task(query: Mapping[str, Sequence[str]]) -> None:
     TASK_EVENTS_QUERY.read_query(_in_one_spelling(query))
 
 
-def position_of(header: str, query: Mapping[str, Sequence[str]]) -> int | None:
+def position_of(
+    header: str, query: Mapping[str, Sequence[str]], *, has_parts: bool = False
+) -> int | None:
     """Read the position after which a stream continues; ``None`` without one.
 
     Args:
         header: The value of ``Last-Event-ID``, which takes precedence; empty without one.
         query: All parameters of the request.
+        has_parts: Whether the store has several parts, and a position in each.
 
     Raises:
         Unprocessable: A position is invalid, or the query has two.
@@ -52,7 +57,8 @@ def position_of(header: str, query: Mapping[str, Sequence[str]]) -> int | None:
     given = _in_one_spelling(query).get(_IN_QUERY)
     query_fields = TASK_EVENTS_QUERY.read_query({_IN_QUERY: given} if given else {})
     text = header or query_fields.last_event_id
-    if text and not _POSITION.fullmatch(text):
+    shape = _LONG_POSITION if has_parts else _POSITION
+    if text and not shape.fullmatch(text):
         raise Unprocessable(f"{_IN_HEADER} must be the id of an event of this service")
     return int(text) if text else None
 

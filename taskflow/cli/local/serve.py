@@ -55,14 +55,14 @@ def serve_command(
     """
     overrides = _overrides(bind=bind, workers=workers, processes=processes)
     if channel is not None:
-        _run(partial(service.serve_for_main_process, channel=channel), overrides)
+        run_with_settings(partial(service.serve_for_main_process, channel=channel), overrides)
         return
     command = ["-m", "taskflow", "serve"]
     if bind is not None:
         command += ["--bind", bind]
     if workers is not None:
         command += ["--workers", str(workers)]
-    status = _run(partial(service.serve, command=[*command, "--channel"]), overrides)
+    status = run_with_settings(partial(service.serve, command=[*command, "--channel"]), overrides)
     raise SystemExit(status)
 
 
@@ -80,7 +80,7 @@ def worker_command(workers: int | None) -> None:
     \b
       DATABASE_URL=postgresql://db.example/tasks taskflow worker --workers 50
     """
-    _run(service.work, _overrides(workers=workers))
+    run_with_settings(service.work, _overrides(workers=workers))
 
 
 @click.command("migrate")
@@ -90,13 +90,13 @@ def migrate_command() -> None:
     \b
       DATABASE_URL=postgresql://db.example/tasks taskflow migrate
     """
-    migrated = _run(service.migrate, {})
-    if migrated is None:
+    migrated = run_with_settings(service.migrate, {})
+    if not migrated:
         click.echo("the memory store needs no migration")
-        return
-    for step in migrated.applied:
-        click.echo(f"applied {step.version:04} {step.name}")
-    click.echo(f"{migrated.place} is up to date")
+    for database in migrated:
+        for step in database.applied:
+            click.echo(f"applied {step.version:04} {step.name}")
+        click.echo(f"{database.place} is up to date")
 
 
 def rotate_keys() -> None:
@@ -110,7 +110,7 @@ def rotate_keys() -> None:
         def report(done: Rotated) -> None:
             progress.show(f"{done.checked:,} rows checked, {done.rotated.total():,} encrypted")
 
-        done = _run(lambda settings: service.rotate_keys(settings, report), {})
+        done = run_with_settings(lambda settings: service.rotate_keys(settings, report), {})
     rotated = {name.replace("_", " "): count for name, count in done.rotated.items() if count}
     counts = [f"{count:,} {name}" for name, count in rotated.items()]
     click.echo(f"encrypted with the first key: {', '.join(counts) or 'everything was already'}")
@@ -127,7 +127,7 @@ def rotate_keys() -> None:
 def rotate_signing_keys(*, is_leaked: bool) -> None:
     """Run ``taskflow key rotate --id-tokens``."""
     rotate = partial(service.rotate_signing_keys, user=_user_name(), is_leaked=is_leaked)
-    entry = _run(rotate, {})
+    entry = run_with_settings(rotate, {})
     if is_leaked:
         numbers = ", ".join(map(str, entry.detail["withdrawn"]))
         click.echo(f"generation {entry.target} signs ID tokens now; withdrawn: {numbers}")
@@ -149,7 +149,9 @@ def _overrides(**options: object) -> dict[str, str]:
     return {variable_of(field): str(value) for field, value in options.items() if value is not None}
 
 
-def _run(command: Callable[[Settings], Awaitable[T]], overrides: Mapping[str, str]) -> T:
+def run_with_settings(
+    command: Callable[[Settings], Awaitable[T]], overrides: Mapping[str, str]
+) -> T:
     """Run a command with the settings; errors that the user can fix become one line.
 
     Args:

@@ -57,6 +57,7 @@ class StoreStatistics(msgspec.Struct, frozen=True):
         version: Version of the server.
         pools: Its pools of connections.
         is_listening: Whether it receives notifications; ``None`` if it is not meant to.
+        parts: The names of its parts, if it has several.
     """
 
     kind: str
@@ -64,6 +65,7 @@ class StoreStatistics(msgspec.Struct, frozen=True):
     version: str = ""
     pools: tuple[PoolStatistics, ...] = ()
     is_listening: bool | None = None
+    parts: tuple[str, ...] = ()
 
 
 class TaskStore(

@@ -27,6 +27,7 @@ from taskflow.store.base.claims import CANCELLATIONS_CHANNEL, Cancellations, Dir
 from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.postgres.address import DatabaseAddress
 from taskflow.store.postgres.audit import PostgresAudit
+from taskflow.store.postgres.cell_maps import PostgresCellMaps
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.claims import PostgresClaims
 from taskflow.store.postgres.credentials import CREDENTIALS_CHANNEL, PostgresCredentials
@@ -60,7 +61,11 @@ class PostgresStore(
     PostgresEvents,
     TaskStore,
 ):
-    """Tasks in PostgreSQL. ``open_postgres`` makes one."""
+    """Tasks in PostgreSQL. ``open_postgres`` makes one.
+
+    Attributes:
+        cell_maps: The map of cells, if this is a cell.
+    """
 
     def __init__(self, context: StoreContext, statistics: StoreStatistics) -> None:
         super().__init__(context)
@@ -85,6 +90,7 @@ class PostgresStore(
         self.groups = self._groups
         self.topics = PostgresTopics(context.statements, self, self._audit)
         self.parking = PostgresParking(context)
+        self.cell_maps = PostgresCellMaps(context.statements)
         self._promoters: Final = (
             OrderPromoter(context.statements, announcements, announcements.order_steps),
             GraphPromoter(context.statements, announcements, announcements.graph_steps),

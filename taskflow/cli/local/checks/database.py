@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
+from taskflow.cell_service import read_cells_file
 from taskflow.cli.local.checks import Finding, failed, ok, skew_text, warning
 from taskflow.cli.local.checks.egress_proxy import queue_proxy_findings
 from taskflow.cli.local.checks.machine import zone_mismatch
@@ -31,6 +34,8 @@ _PGBOUNCER_ERROR: Final = "unsupported startup parameter"
 
 async def database_findings(settings: Settings) -> Iterator[Finding]:
     """Check the database that is configured, without starting or changing anything."""
+    if settings.cells_file:
+        return iter(await _of_cells(settings))
     url = settings.database_url
     if url == MEMORY_URL:
         return iter([warning("database", "memory://: all tasks are lost when the process ends")])
@@ -40,6 +45,20 @@ async def database_findings(settings: Settings) -> Iterator[Finding]:
         advice = "set it to postgresql://... or memory://, or leave it empty"
         return iter([failed("database", "DATABASE_URL is not the URL of a database", advice)])
     return iter(await _of_server(url, settings))
+
+
+async def _of_cells(settings: Settings) -> list[Finding]:
+    try:
+        urls = read_cells_file(settings)
+    except SettingsError as error:
+        return [failed("cells", str(error), "see docs/how-to/use-cells.md")]
+    findings = [ok("cells", f"{len(urls)} in {settings.cells_file}")]
+    for name, url in urls.items():
+        findings += [
+            msgspec.structs.replace(one, detail=f"cell {name}: {one.detail}")
+            for one in await _of_server(url, settings)
+        ]
+    return findings
 
 
 async def _of_embedded(settings: Settings) -> list[Finding]:

@@ -11,7 +11,7 @@ WITH claim AS MATERIALIZED (
 ), ids AS MATERIALIZED (
     SELECT lpad(to_hex(microseconds / 1000), 12, '0')
            || to_hex(28672 + (microseconds %% 1000) * 4096 / 1000) AS time,
-           right(gen_random_uuid()::text, 10) AS random
+           taskflow_marked(right(gen_random_uuid()::text, 10)) AS random
     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS clock (microseconds)
 )
 
