@@ -434,7 +434,7 @@ async def open_store(
     encryption: Encryption = NO_ENCRYPTION,
     engines: CellEngines | None = None,
 ) -> AsyncIterator[TaskStore]:
-    """Open the store that ``DATABASE_URL`` names, or those of the cells.
+    """Open the store that ``DATABASE_URL`` names, or the stores of the cells.
 
     Args:
         settings: All settings.

@@ -190,7 +190,7 @@ class Cells:
         return answers
 
     async def any(self, call: Call[Result]) -> Result:
-        """Call a verb of the first cell that answers, of those that all have the same.
+        """Call a verb of the first cell that answers, where all cells have the same data.
 
         Raises:
             StoreUnavailable: None answers.

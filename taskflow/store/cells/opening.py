@@ -126,7 +126,7 @@ class CellOpener:
         self.cells.map_until = max(self.cells.map_until, began + MAP_SECONDS)
 
     def _apply(self, cell_map: CellMap) -> None:
-        """Let the cells be those of a map, with the stores that are open."""
+        """Replace the cells with the cells of a map, and keep the stores that are open."""
         known = {cell.number: cell for cell in self.cells}
         cells = []
         for entry in cell_map.cells:

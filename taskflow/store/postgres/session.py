@@ -76,8 +76,8 @@ BOUNDS: Final = MappingProxyType(
 # Since PostgreSQL 17; an older server rejects connections that set it.
 TRANSACTION_TIMEOUT: Final = "transaction_timeout"
 HAS_TRANSACTION_TIMEOUT: Final = 170_000
-# Tells the functions of the database that the session announces its commits itself, and is told
-# what to announce by notices with this SQLSTATE (migration 0031).
+# Tells the functions of the database that the session announces its commits itself. They send it
+# what to announce in notices with this SQLSTATE (migration 0031).
 ANNOUNCES_LATER: Final = "taskflow.announces_later"
 _TO_ANNOUNCE: Final = "TF001"
 # At least a year within the range of Python, so that time zones and delays can be added.

@@ -153,7 +153,7 @@ class StorePart:
     def _rows_of(
         self, connection: Connection, name: str, ids: Sequence[UUID], **parameters: object
     ) -> list[Row]:
-        """Execute a statement for tasks, and once more for those that may be archived.
+        """Execute a statement for tasks, and once more for tasks that may be archived.
 
         The second statement reads both tables in one snapshot: a task may be moved between the two.
         """

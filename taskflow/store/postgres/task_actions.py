@@ -31,7 +31,7 @@ _KEY_ERRORS: Final = (
     psycopg.errors.DeadlockDetected,
 )
 _KEY_WAIT: Final = {"key_wait_ms": 200}
-# Acts on tasks in the open transaction; the rows begin with the ids of those that it changed.
+# Acts on tasks in the open transaction; the rows begin with the ids of the changed tasks.
 _Action = Callable[[Connection, Sequence[uuid.UUID]], list[Row]]
 
 
