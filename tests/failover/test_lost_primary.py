@@ -31,7 +31,7 @@ def test_the_primary_is_frozen_and_wakes_as_a_former_one(stage):
 
 @pytest.mark.failover
 def test_the_primary_goes_on_without_its_patroni(stage):
-    """Nobody stops the former primary: the nodes leave it by themselves."""
+    """Nothing stops the former primary: the nodes leave it by themselves."""
     with stage.under_load() as load:
         lost = stage.cluster.wait_for_leader()
         lost.freeze_patroni()

@@ -37,7 +37,6 @@ class CellAudit(AuditStore):
         return AuditPage(entries, next_before)
 
     async def delete_old(self, *, age_seconds: float, limit: int) -> int:
-        found = await self._cells.each(
+        return await self._cells.total(
             lambda store: store.audit.delete_old(age_seconds=age_seconds, limit=limit)
         )
-        return sum(one.result for one in found)

@@ -6,7 +6,7 @@ import itertools
 import math
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 import trio
@@ -23,7 +23,14 @@ from taskflow.model.errors import (
 from taskflow.store.base.partial_reads import is_partial, note_missing
 from taskflow.store.base.store import TaskStore
 
+
+class _Write(Protocol):
+    @property
+    def task_id(self) -> uuid.UUID: ...
+
+
 Result = TypeVar("Result")
+Write = TypeVar("Write", bound=_Write)
 Part = TypeVar("Part")
 Call: TypeAlias = Callable[[TaskStore], Awaitable[Result]]
 
@@ -163,6 +170,15 @@ class Cells:
         """Call a verb of every cell at once; all must answer."""
         return _checked(await outcomes(self, call))
 
+    async def total(self, call: Call[int]) -> int:
+        """Call a verb of every cell at once, as ``each``; return the sum."""
+        return sum(one.result for one in await self.each(call))
+
+    async def soonest(self, call: Call[float | None]) -> float | None:
+        """Call a verb of every cell at once, as ``each``; return the shortest time, if any."""
+        found = await self.each(call)
+        return min((one.result for one in found if one.result is not None), default=None)
+
     async def read(self, call: Call[Result]) -> list[Answer[Result]]:
         """Call a reading verb of every cell at once; see ``read_each``."""
         return await self.read_each(lambda _: call)
@@ -243,6 +259,28 @@ class Cells:
         """
         answers = await self._by_ids(ids, call, known, may_leave_out=may_leave_out)
         return [one.result for one in answers]
+
+    async def change(
+        self,
+        ids: Collection[uuid.UUID],
+        call: Callable[[TaskStore, list[uuid.UUID]], Awaitable[set[uuid.UUID]]],
+    ) -> set[uuid.UUID]:
+        """Call a verb that changes what has these ids, as ``by_ids``; return what it changed."""
+        parts = await self.by_ids(ids, call, lambda changed: changed)
+        return set[uuid.UUID]().union(*parts)
+
+    async def write(
+        self,
+        writes: Sequence[Write],
+        call: Callable[[TaskStore, list[Write]], Awaitable[set[uuid.UUID]]],
+    ) -> set[uuid.UUID]:
+        """Call a verb that writes to tasks, as ``change``; return the ids of these tasks."""
+
+        async def call_for(store: TaskStore, ids: list[uuid.UUID]) -> set[uuid.UUID]:
+            wanted = set(ids)
+            return await call(store, [one for one in writes if one.task_id in wanted])
+
+        return await self.change([one.task_id for one in writes], call_for)
 
     async def cells_with(
         self,
@@ -355,8 +393,3 @@ def _in_time(call: Call[Result]) -> Call[Result]:
         raise StoreUnavailable("it does not answer in time")
 
     return limited
-
-
-def merged_ids(parts: Sequence[Collection[uuid.UUID]]) -> set[uuid.UUID]:
-    """Return the ids of all parts."""
-    return set[uuid.UUID]().union(*parts)

@@ -10,8 +10,8 @@ import contextlib
 import functools
 import itertools
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
 
 import msgspec
 import trio
@@ -27,17 +27,9 @@ from taskflow.store.base.claims import (
     Settlement,
 )
 from taskflow.store.base.store import TaskStore
-from taskflow.store.cells.cell import Cell, Cells, merged_ids
+from taskflow.store.cells.cell import Cell, Cells
 from taskflow.store.cells.first_wait import first_of
 from taskflow.store.cells.node_ids import NodeIds
-
-
-class _Write(Protocol):
-    @property
-    def task_id(self) -> uuid.UUID: ...
-
-
-Write = TypeVar("Write", bound=_Write)
 
 
 class CellClaims(ClaimStore):
@@ -90,27 +82,13 @@ class CellClaims(ClaimStore):
         )
 
     async def settle(self, settlements: Sequence[Settlement]) -> set[uuid.UUID]:
-        return await self._write(settlements, lambda store, part: store.settle(part))
+        return await self._cells.write(settlements, lambda store, part: store.settle(part))
 
     async def schedule_retries(self, retries: Sequence[Retry]) -> set[uuid.UUID]:
-        return await self._write(retries, lambda store, part: store.schedule_retries(part))
+        return await self._cells.write(retries, lambda store, part: store.schedule_retries(part))
 
     async def release(self, releases: Sequence[Release]) -> set[uuid.UUID]:
-        return await self._write(releases, lambda store, part: store.release(part))
-
-    async def _write(
-        self,
-        writes: Sequence[Write],
-        write: Callable[[TaskStore, list[Write]], Awaitable[set[uuid.UUID]]],
-    ) -> set[uuid.UUID]:
-        """Write outcomes: a claim that a cell does not have is not changed there."""
-
-        async def call(store: TaskStore, ids: list[uuid.UUID]) -> set[uuid.UUID]:
-            wanted = set(ids)
-            return await write(store, [one for one in writes if one.task_id in wanted])
-
-        ids = [one.task_id for one in writes]
-        return merged_ids(await self._cells.by_ids(ids, call, lambda changed: changed))
+        return await self._cells.write(releases, lambda store, part: store.release(part))
 
     async def lost_claims(self, claims: Collection[ClaimKey]) -> set[ClaimKey]:
         found = await self._cells.each(lambda store: store.lost_claims(claims))

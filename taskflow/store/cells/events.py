@@ -69,8 +69,7 @@ class CellEvents(EventStore):
         await first_of([cell.store.wait_for_events for cell in self._cells if cell.store])
 
     async def delete_old_events(self, *, limit: int) -> int:
-        found = await self._cells.each(lambda store: store.delete_old_events(limit=limit))
-        return sum(one.result for one in found)
+        return await self._cells.total(lambda store: store.delete_old_events(limit=limit))
 
 
 def _merged(position: int, by_cell: Mapping[int, Iterable[TaskEvent]]) -> Iterable[TaskEvent]:

@@ -87,15 +87,12 @@ class CellGroups(GroupStore):
         return await self._cells.find(group_id, lambda store: store.groups.retry(group_id, by=by))
 
     async def cancel_rest(self) -> int:
-        found = await self._cells.each(lambda store: store.groups.cancel_rest())
-        return sum(one.result for one in found)
+        return await self._cells.total(lambda store: store.groups.cancel_rest())
 
     async def fold_counts(self, *, limit: int) -> int:
-        found = await self._cells.each(lambda store: store.groups.fold_counts(limit=limit))
-        return sum(one.result for one in found)
+        return await self._cells.total(lambda store: store.groups.fold_counts(limit=limit))
 
     async def delete_finished(self, *, age_seconds: float, limit: int) -> int:
-        found = await self._cells.each(
+        return await self._cells.total(
             lambda store: store.groups.delete_finished(age_seconds=age_seconds, limit=limit)
         )
-        return sum(one.result for one in found)

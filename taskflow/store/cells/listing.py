@@ -111,8 +111,7 @@ class CellListing(ListingStore):
         return merged_statistics([one.result for one in found], limit)
 
     async def fold_counts(self, *, limit: int) -> int:
-        found = await self._cells.each(lambda store: store.fold_counts(limit=limit))
-        return sum(one.result for one in found)
+        return await self._cells.total(lambda store: store.fold_counts(limit=limit))
 
 
 async def _wrapped(

@@ -9,8 +9,7 @@ from typing import Final
 
 from taskflow.model.task import ClaimKey
 from taskflow.store.base.parking import DueAttempt, OpenAttempt, Parking, ParkingStore
-from taskflow.store.base.store import TaskStore
-from taskflow.store.cells.cell import Cell, Cells, merged_ids
+from taskflow.store.cells.cell import Cell, Cells
 from taskflow.store.cells.first_wait import first_of
 
 
@@ -21,12 +20,7 @@ class CellParking(ParkingStore):
         self._cells: Final = cells
 
     async def park(self, parkings: Sequence[Parking]) -> set[uuid.UUID]:
-        async def call(store: TaskStore, ids: list[uuid.UUID]) -> set[uuid.UUID]:
-            wanted = set(ids)
-            return await store.parking.park([one for one in parkings if one.task_id in wanted])
-
-        ids = [one.task_id for one in parkings]
-        return merged_ids(await self._cells.by_ids(ids, call, lambda parked: parked))
+        return await self._cells.write(parkings, lambda store, part: store.parking.park(part))
 
     async def find(self, task_id: uuid.UUID) -> OpenAttempt | None:
         return await self._cells.find(task_id, lambda store: store.parking.find(task_id))
@@ -44,12 +38,10 @@ class CellParking(ParkingStore):
         return due
 
     async def seconds_to_next(self) -> float | None:
-        found = await self._cells.each(lambda store: store.parking.seconds_to_next())
-        return min((one.result for one in found if one.result is not None), default=None)
+        return await self._cells.soonest(lambda store: store.parking.seconds_to_next())
 
     async def end_unrecorded(self, *, limit: int) -> int:
-        found = await self._cells.each(lambda store: store.parking.end_unrecorded(limit=limit))
-        return sum(one.result for one in found)
+        return await self._cells.total(lambda store: store.parking.end_unrecorded(limit=limit))
 
     async def wait_for_parked(self) -> None:
         await first_of([cell.store.parking.wait_for_parked for cell in self._cells if cell.store])

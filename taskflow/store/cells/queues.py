@@ -85,8 +85,7 @@ class CellQueues(QueueStore):
         return dict(sorted(merged.items())[:limit])
 
     async def delete_stale(self, *, limit: int) -> int:
-        found = await self._cells.each(lambda store: store.queues.delete_stale(limit=limit))
-        return sum(one.result for one in found)
+        return await self._cells.total(lambda store: store.queues.delete_stale(limit=limit))
 
 
 def _refuse_limits(name: str) -> Unprocessable:

@@ -71,14 +71,12 @@ class CellSchedules(ScheduleStore):
         )
 
     async def seconds_to_next(self) -> float | None:
-        found = await self._cells.each(lambda store: store.schedules.seconds_to_next())
-        return min((one.result for one in found if one.result is not None), default=None)
+        return await self._cells.soonest(lambda store: store.schedules.seconds_to_next())
 
     async def wait_for_change(self) -> None:
         await first_of([cell.store.schedules.wait_for_change for cell in self._cells if cell.store])
 
     async def delete_old_firings(self, *, limit: int) -> int:
-        found = await self._cells.each(
+        return await self._cells.total(
             lambda store: store.schedules.delete_old_firings(limit=limit)
         )
-        return sum(one.result for one in found)

@@ -74,8 +74,7 @@ class CellSubmission(SubmissionStore):
         return None
 
     async def delete_expired_keys(self, *, limit: int) -> int:
-        found = await self._cells.each(lambda store: store.delete_expired_keys(limit=limit))
-        return sum(one.result for one in found)
+        return await self._cells.total(lambda store: store.delete_expired_keys(limit=limit))
 
     async def _cell_for(self, tasks: Sequence[NewTask], key: IdempotencyKey | None = None) -> Cell:
         """Return the cell for the tasks of a request.

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from taskflow.model.audit import Actor, NewEntry
 from taskflow.model.task import Task
 from taskflow.store.base.task_actions import TaskActionStore
-from taskflow.store.cells.cell import Cells, merged_ids
+from taskflow.store.cells.cell import Cells
 
 
 class CellTaskActions(TaskActionStore):
@@ -32,37 +32,31 @@ class CellTaskActions(TaskActionStore):
     async def cancel_many(
         self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
     ) -> set[uuid.UUID]:
-        parts = await self._cells.by_ids(
-            task_ids, lambda store, ids: store.cancel_many(ids, entry=entry), lambda ids: ids
+        return await self._cells.change(
+            task_ids, lambda store, ids: store.cancel_many(ids, entry=entry)
         )
-        return merged_ids(parts)
 
     async def retry_many(
         self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
     ) -> set[uuid.UUID]:
-        parts = await self._cells.by_ids(
-            task_ids, lambda store, ids: store.retry_many(ids, entry=entry), lambda ids: ids
+        return await self._cells.change(
+            task_ids, lambda store, ids: store.retry_many(ids, entry=entry)
         )
-        return merged_ids(parts)
 
     async def delete_many(
         self, task_ids: Collection[uuid.UUID], *, entry: NewEntry | None = None
     ) -> set[uuid.UUID]:
-        parts = await self._cells.by_ids(
-            task_ids, lambda store, ids: store.delete_many(ids, entry=entry), lambda ids: ids
+        return await self._cells.change(
+            task_ids, lambda store, ids: store.delete_many(ids, entry=entry)
         )
-        return merged_ids(parts)
 
     async def expire(self, *, limit: int) -> int:
-        found = await self._cells.each(lambda store: store.expire(limit=limit))
-        return sum(one.result for one in found)
+        return await self._cells.total(lambda store: store.expire(limit=limit))
 
     async def seconds_to_expiry(self) -> float | None:
-        found = await self._cells.each(lambda store: store.seconds_to_expiry())
-        return min((one.result for one in found if one.result is not None), default=None)
+        return await self._cells.soonest(lambda store: store.seconds_to_expiry())
 
     async def delete_finished(self, *, age_seconds: float | None, limit: int) -> int:
-        found = await self._cells.each(
+        return await self._cells.total(
             lambda store: store.delete_finished(age_seconds=age_seconds, limit=limit)
         )
-        return sum(one.result for one in found)

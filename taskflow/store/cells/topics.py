@@ -18,7 +18,7 @@ from taskflow.model.topics import (
     TopicChange,
 )
 from taskflow.store.base.topics import AddedEvent, EndpointPage, TopicPage, TopicStore
-from taskflow.store.cells.cell import Cells, merged_ids
+from taskflow.store.cells.cell import Cells
 from taskflow.store.cells.cell_changes import CellChanges
 from taskflow.store.cells.names import merged_names
 from taskflow.store.cells.submission import check_foreign_queue
@@ -129,14 +129,12 @@ class CellTopics(CellChanges, TopicStore):
     async def redeliver(
         self, deliveries: Mapping[uuid.UUID, NewTask], *, entry: NewEntry | None = None
     ) -> set[uuid.UUID]:
-        parts = await self._cells.by_ids(
+        return await self._cells.change(
             deliveries,
             lambda store, ids: store.topics.redeliver(
                 {one: deliveries[one] for one in ids}, entry=entry
             ),
-            lambda ids: ids,
         )
-        return merged_ids(parts)
 
     async def secrets(self, endpoint_id: uuid.UUID) -> EndpointSecrets | None:
         return await self._cells.find(endpoint_id, lambda store: store.topics.secrets(endpoint_id))
@@ -163,7 +161,6 @@ class CellTopics(CellChanges, TopicStore):
         )
 
     async def delete_old_events(self, *, age_seconds: float, limit: int) -> int:
-        found = await self._cells.each(
+        return await self._cells.total(
             lambda store: store.topics.delete_old_events(age_seconds=age_seconds, limit=limit)
         )
-        return sum(one.result for one in found)

@@ -6,6 +6,12 @@
     SELECT * FROM taskflow_all_tasks AS one WHERE one.id = wanted.task_id OFFSET 0
 ) AS t
 
+-- part: in_window
+-- The next finished tasks of a status that were created long enough ago.
+    WHERE status = %(status)s AND id > %(after)s
+      AND id < taskflow_least_id(now() - make_interval(secs => %(age_seconds)s))
+    ORDER BY id LIMIT %(limit)s
+
 -- part: is_movable
 -- Finished for long enough. A task that holds its order key or a unique key stays, and so does one whose children have
 -- not finished: statements that look for these read one table.
@@ -25,9 +31,7 @@ SELECT NOT EXISTS (
 -- version wrote, makes none.
 WITH window_of AS MATERIALIZED (
     SELECT id FROM taskflow_tasks
-    WHERE status = %(status)s AND id > %(after)s
-      AND id < taskflow_least_id(now() - make_interval(secs => %(age_seconds)s))
-    ORDER BY id LIMIT %(limit)s
+-- insert: in_window
 ), weeks AS (
     SELECT DISTINCT date_trunc('week', created_at AT TIME ZONE 'UTC') AS first_day FROM taskflow_tasks
     WHERE id = ANY (ARRAY(SELECT id FROM window_of))
@@ -57,9 +61,7 @@ SELECT set_config('taskflow.is_archiving', %(state)s, true)
 -- is left to it.
 WITH scanned AS MATERIALIZED (
     SELECT id, size_bytes FROM taskflow_tasks
-    WHERE status = %(status)s AND id > %(after)s
-      AND id < taskflow_least_id(now() - make_interval(secs => %(age_seconds)s))
-    ORDER BY id LIMIT %(limit)s
+-- insert: in_window
 ), few AS MATERIALIZED (
     SELECT id FROM (
         SELECT id, sum(size_bytes) OVER (ORDER BY id) - size_bytes AS bytes_before FROM scanned
@@ -116,9 +118,7 @@ SELECT (SELECT count(*) FROM kept), (SELECT id FROM few ORDER BY id DESC LIMIT 1
 -- Of a window that cannot be moved.
 WITH scanned AS MATERIALIZED (
     SELECT id FROM taskflow_tasks
-    WHERE status = %(status)s AND id > %(after)s
-      AND id < taskflow_least_id(now() - make_interval(secs => %(age_seconds)s))
-    ORDER BY id LIMIT %(limit)s
+-- insert: in_window
 )
 SELECT (SELECT id FROM scanned ORDER BY id DESC LIMIT 1), (SELECT count(*) FROM scanned) < %(limit)s
 

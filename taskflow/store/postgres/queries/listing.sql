@@ -121,9 +121,7 @@ WITH hot AS MATERIALIZED (
 -- insert: page_of_newest
 -- insert: end_of_page
 
--- name: attempts
--- The last attempt is in the task's row until another move stores it with the others. Responses
--- are read for the last attempts only, because each may have 100 KiB.
+-- part: stored_attempts
 SELECT number, status, node, started_at, finished_at, elapsed_ms, status_code, error, error_type,
        CASE WHEN row_number() OVER (ORDER BY place DESC, id DESC) <= %(max_responses)s
             THEN response::text END
@@ -131,11 +129,14 @@ FROM (
     SELECT 0 AS place, id, number, status, node, started_at, finished_at, elapsed_ms,
            status_code, error, error_type, response
     FROM taskflow_attempts WHERE task_id = %(id)s
+
+-- part: last_finished_attempt
     UNION ALL
     SELECT 1, 0, attempt, status, node, coalesce(started_at, finished_at), finished_at,
            elapsed_ms, status_code,
            error, error_type, CASE WHEN status = 'FAILED' THEN response END
-    FROM taskflow_tasks
+
+-- part: and_running_attempt
     WHERE id = %(id)s AND attempt > 0
       AND (status = 'COMPLETED' OR status = 'FAILED' AND error_type NOT IN ('poison', 'expired'))
     UNION ALL
@@ -145,31 +146,23 @@ FROM (
 ) AS a
 ORDER BY place, id
 
+-- name: attempts
+-- The last attempt is in the task's row until another move stores it with the others. Responses
+-- are read for the last attempts only, because each may have 100 KiB.
+-- insert: stored_attempts
+-- insert: last_finished_attempt
+    FROM taskflow_tasks
+-- insert: and_running_attempt
+
 -- name: attempts_anywhere
-SELECT number, status, node, started_at, finished_at, elapsed_ms, status_code, error, error_type,
-       CASE WHEN row_number() OVER (ORDER BY place DESC, id DESC) <= %(max_responses)s
-            THEN response::text END
-FROM (
-    SELECT 0 AS place, id, number, status, node, started_at, finished_at, elapsed_ms,
-           status_code, error, error_type, response
-    FROM taskflow_attempts WHERE task_id = %(id)s
+-- insert: stored_attempts
     UNION ALL
     SELECT 0 AS place, id, number, status, node, started_at, finished_at, elapsed_ms,
            status_code, error, error_type, response
     FROM taskflow_archive_attempts WHERE task_id = %(id)s
-    UNION ALL
-    SELECT 1, 0, attempt, status, node, coalesce(started_at, finished_at), finished_at,
-           elapsed_ms, status_code,
-           error, error_type, CASE WHEN status = 'FAILED' THEN response END
+-- insert: last_finished_attempt
     FROM taskflow_all_tasks
-    WHERE id = %(id)s AND attempt > 0
-      AND (status = 'COMPLETED' OR status = 'FAILED' AND error_type NOT IN ('poison', 'expired'))
-    UNION ALL
-    SELECT 1, 0, attempt, status, node, coalesce(started_at, created_at), NULL, NULL, NULL,
-           NULL, NULL, NULL
-    FROM taskflow_tasks WHERE id = %(id)s AND status = 'RUNNING'
-) AS a
-ORDER BY place, id
+-- insert: and_running_attempt
 
 -- name: count_pending
 -- In the order of the index of claims, which has no other tasks: a planner that expects most
