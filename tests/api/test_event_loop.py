@@ -142,7 +142,8 @@ def test_arrays_streams_and_forms():
             measured.check(requested)
 
 
-MOST_USED = {("post", "/tasks"), ("put", "/schedules/{name}"), ("put", "/credentials/{name}")}
+# A schedule has the fields of a task, and few of its own.
+MOST_USED = {("post", "/tasks"), ("put", "/credentials/{name}")}
 
 
 @pytest.mark.parametrize(

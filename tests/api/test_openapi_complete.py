@@ -17,8 +17,9 @@ import pytest
 
 from taskflow.api.document.examples import URL
 from taskflow.model.problem_types import TASK_NOT_FOUND
+from taskflow.service import MEMORY_URL
 from tests.api.client import Answer
-from tests.api.conftest import PUBLIC_URL, open_database
+from tests.api.conftest import PUBLIC_URL
 from tests.api.deferred import Parked, Worker
 from tests.api.documented import (
     DOCUMENT,
@@ -114,12 +115,11 @@ class World(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def world(postgres_server: str, target: Target) -> Iterator[World]:
+def world(target: Target) -> Iterator[World]:
     """A service that has a key, a limit of rate, and an origin whose pages may ask."""
     with (
-        open_database(postgres_server) as url,
         LiveServer(
-            database_url=url,
+            database_url=MEMORY_URL,
             key=KEY,
             api_keys=f"tests:admin:{KEY},reader:read:{READER}",
             public_url=PUBLIC_URL,

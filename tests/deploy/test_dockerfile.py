@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 from taskflow import __version__
 from taskflow.settings import catalogue
 from tests.deploy.dockerfile import (
@@ -47,6 +49,7 @@ def test_the_image_has_valid_settings():
     assert f'version="{__version__}"' in LAST.all("LABEL")[0]
 
 
+@pytest.mark.long  # it installs the lock once more, with pip: half a minute
 def test_the_build_stage(tmp_path):
     """Its steps, with its Python: what they make runs, and has nothing that is not needed."""
     with TemporaryDirectory() as name:
