@@ -72,6 +72,8 @@ main = Sections(
             ),
             "delete": Entry(f"{_REMOTE}.task_actions", "Delete finished tasks."),
             "export": Entry(f"{_REMOTE}.listing", "Write all matching tasks as NDJSON."),
+            "events": Entry(f"{_REMOTE}.events", "Follow the changes of tasks."),
+            "open": Entry(f"{_REMOTE}.open_dashboard", "Open the dashboard in a browser."),
         },
         "Operate": {
             "groups": Entry(f"{_REMOTE}.groups", "Create, show, close, cancel and retry groups."),
@@ -83,7 +85,9 @@ main = Sections(
                 f"{_REMOTE}.endpoints",
                 "Create, show, test, recover and delete the endpoints of a topic.",
             ),
-            "schedules": Entry(f"{_REMOTE}.schedules", "Create, show, run and delete schedules."),
+            "schedules": Entry(
+                f"{_REMOTE}.schedules", "Create, show, pause, run and delete schedules."
+            ),
             "credentials": Entry(f"{_REMOTE}.credentials", "Create, show and delete credentials."),
             "stats": Entry(f"{_REMOTE}.monitoring", "Count tasks by queue and status."),
             "nodes": Entry(f"{_REMOTE}.monitoring", "List the processes that run tasks."),

@@ -6,6 +6,7 @@ ones do not import the client. Each module still has its imports at the top.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
 import sys
@@ -19,6 +20,20 @@ from taskflow.cli.exit_status import end_by, ensure_standard_streams
 
 _VARIABLE = "_TASKFLOW_COMPLETE"
 _SHELLS = ("bash", "zsh", "fish")
+# What commands are called elsewhere.
+_MEANT = {
+    **dict.fromkeys(("add", "enqueue", "push", "create", "new"), "submit"),
+    **dict.fromkeys(("ls", "tasks", "search"), "list"),
+    **dict.fromkeys(("get", "describe", "status", "inspect"), "show"),
+    **dict.fromkeys(("rm", "remove"), "delete"),
+    **dict.fromkeys(("watch", "tail", "follow", "logs"), "events"),
+    **dict.fromkeys(("ui", "dashboard", "web"), "open"),
+    **dict.fromkeys(("server", "start", "up"), "serve"),
+    **dict.fromkeys(("set", "update"), "put"),
+    **dict.fromkeys(("cron", "crons"), "schedules"),
+    "trigger": "run",
+    "check": "doctor",
+}
 
 
 class Entry(NamedTuple):
@@ -41,7 +56,27 @@ class _Passed(Exception):
         self.error = error
 
 
-class Sections(click.Group):
+class Commands(click.Group):
+    """A group that suggests similar commands for one that it does not have."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of the arguments."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            ctx.fail(f"No such command {name!r}.{self._advice(ctx, name)}")
+        return super().resolve_command(ctx, args)
+
+    def _advice(self, ctx: click.Context, name: str) -> str:
+        names = self.list_commands(ctx)
+        meant = _MEANT.get(name)
+        similar = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.6)
+        found = list(dict.fromkeys([*([meant] if meant in names else []), *similar]))
+        return f" Did you mean {' or '.join(found)}?" if found else ""
+
+
+class Sections(Commands):
     """A group whose help lists its commands by section.
 
     Args:

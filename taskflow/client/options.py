@@ -156,6 +156,7 @@ class Filters(TypedDict, total=False):
     finished_after: dt.datetime
     finished_before: dt.datetime
     url_contains: str
+    id_prefix: str
     order_key: str
     group: uuid.UUID | str
     parent: uuid.UUID | str

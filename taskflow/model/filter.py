@@ -28,6 +28,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
         finished_after: Finished at this time or later.
         finished_before: Finished before this time.
         url_contains: The submitted URL contains this text (case-sensitive).
+        id_prefix: The id begins with these hexadecimal digits, in lower case and without hyphens.
         order_key: The order key.
         group: The id of the group.
         endpoint: The id of the endpoint that an event is delivered to.
@@ -45,6 +46,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
     finished_after: dt.datetime | None = None
     finished_before: dt.datetime | None = None
     url_contains: str | None = None
+    id_prefix: str | None = None
     order_key: str | None = None
     group: uuid.UUID | None = None
     endpoint: uuid.UUID | None = None
@@ -72,6 +74,7 @@ def matches(task: Task, host: str | None, wanted: TaskFilter) -> bool:
         and all(has_tag(task.tags, name, value) for name, value in wanted.tags)
         and wanted.host in (None, host)
         and wanted.error_type in (None, task.error_type)
+        and (wanted.id_prefix is None or task.id.hex.startswith(wanted.id_prefix))
         and wanted.order_key in (None, task.order_key)
         and wanted.group in (None, task.group)
         and wanted.endpoint in (None, task.endpoint_id)

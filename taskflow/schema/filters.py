@@ -47,6 +47,14 @@ UrlText: TypeAlias = Annotated[
         extra={"expected": "text of 1 to 8192 characters, none of them control characters"},
     ),
 ]
+IdPrefix: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern="^[0-9A-Fa-f]{8}(?:-?[0-9A-Fa-f]){0,24}-?$(?!\n)",
+        max_length=36,
+        extra={"expected": "the first 8 or more hexadecimal digits of an id, such as 01a20c58-b6"},
+    ),
+]
 ParentId: TypeAlias = Annotated[uuid.UUID, Meta(extra={"expected": "the id of a task, a UUID"})]
 Statuses: TypeAlias = Annotated[tuple[TaskStatus, ...], Meta(min_length=1)]
 SomeTags: TypeAlias = Annotated[
@@ -107,6 +115,13 @@ class TaskFilters(msgspec.Struct, frozen=True, kw_only=True):
             description="Only tasks whose URL, as it was submitted, contains this text; "
             "case-sensitive.",
             examples=["/reports"],
+        ),
+    ] = UNSET
+    id_prefix: Annotated[
+        IdPrefix | UnsetType,
+        Meta(
+            description="Only tasks whose id begins with these 8 or more hexadecimal digits.",
+            examples=["01a20c58-b6fd"],
         ),
     ] = UNSET
     order_key: Annotated[
@@ -208,6 +223,8 @@ def filter_of(
     }
     if "host" in given:
         given["host"] = _stored_host(given["host"])
+    if "id_prefix" in given:
+        given["id_prefix"] = given["id_prefix"].replace("-", "").lower()
     return TaskFilter(tuple(dict.fromkeys(statuses)), tags=tags, **given)
 
 

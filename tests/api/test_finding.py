@@ -74,6 +74,13 @@ class TestFilters:
         assert found(server, url_contains="/Path?q") == [one]
         assert found(server, url_contains="/path?q") == []
         assert found(server, url_contains="päth") == [two]
+        for prefix in (two, two[:-1], two[:24], two.replace("-", ""), two.upper()[:35]):
+            assert two in found(server, id_prefix=prefix), prefix
+        assert found(server, id_prefix=two) == [two]
+        assert found(server, id_prefix=two, queue="mail") == []
+        same = [one for one in (failed["id"], three, two, one) if one.startswith(two[:8])]
+        assert found(server, id_prefix=two[:8]) == same
+        assert found(server, id_prefix="f" * 8) == found(server, id_prefix="0" * 32) == []
         assert found(server, queue="mail", host="::1", status="PENDING,FAILED") == [three]
         assert found(server, queue="mail", error_type="dns") == []
 
@@ -128,6 +135,15 @@ class TestFilters:
             "finished_after": ["null", "\0"],
             "finished_before": ["NaN", "9999-12-31T23:59:60Z2"],
             "url_contains": ["", "a\nb", "\0", "\x7f"],
+            "id_prefix": [
+                "",
+                "01a20c5",
+                "01a20c5g",
+                "--------",
+                "a" * 33,
+                "01a20c58--b6",
+                "a" * 8 + "\n",
+            ],
             "fields": ["", "id,", "nothing", "ID", "id, status", "*", "\0"],
         }.items(),
     )

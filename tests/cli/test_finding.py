@@ -66,6 +66,43 @@ class TestList:
         [document] = cli.ok("list", "--queue", "as-json", "--json").documents
         assert document == memory_server.show(task_id)
 
+    def test_columns(self, cli_of_each, service):
+        """Those that are asked for, in that order; what has no value sorts last."""
+        queue = f"columns-{service.is_in_memory}"
+        ended, low, high = (
+            hand_in(service, payload="x:", queue=queue, tags={"a": 1}, **more)
+            for more in (
+                {},
+                {"priority": 1, "delay_seconds": 3600},
+                {"priority": 9, "delay_seconds": 3600},
+            )
+        )
+        service.wait(ended)
+        asked = ("list", "--queue", queue, "--columns", "priority, ID,error_type,tags")
+        assert cli_of_each.ok(*asked).rows == [
+            ["9", high, "", "a=1"],
+            ["1", low, "", "a=1"],
+            ["0", ended, "invalid_url", "a=1"],
+        ]
+        for order, ids in {
+            "priority": [ended, low, high],
+            "-priority": [high, low, ended],
+            "finished": [ended, high, low],
+            "-duration": [ended, high, low],
+            "created": [ended, low, high],
+        }.items():
+            rows = cli_of_each.ok("list", "--queue", queue, "--sort", order).rows
+            assert [row[0] for row in rows] == ids, order
+        every = "id,status,queue,created,attempt,url,error,due,started,finished,duration"
+        every += ",error_type,priority,tags,order_key,schedule,group"
+        [row] = cli_of_each.ok(
+            "list", "--queue", queue, "--status", "FAILED", "--columns", every
+        ).rows
+        assert len(row) == 17
+        for wrong in (("--columns", "id,colour"), ("--sort", "colour")):
+            assert "there are id, status," in cli_of_each.run("list", *wrong).complaint
+        assert cli_of_each.run("list", "--json", "--sort", "id").code == 2
+
     @pytest.mark.parametrize("payload", ["", "no URL", [1], 7, True])
     def test_a_payload_without_a_url_is_shown_as_it_is(self, cli, memory_server, payload):
         answer = memory_server.post(
@@ -109,6 +146,91 @@ class TestList:
                 assert "\x1b[31m[red]" not in shown
                 assert "[red]" in shown
                 assert not {"\u202e", "\x9b", "\x07"} & set(shown), command
+
+
+class TestIds:
+    """The first digits of an id are enough, if no other task has them."""
+
+    def test_the_first_digits(self, cli_of_each, service):
+        task_id = hand_in(service, payload="x:", delay_seconds=3600)
+        for given in (task_id[:-1], task_id.replace("-", "")[:31], task_id.upper()):
+            assert cli_of_each.ok("show", given, "--json").documents[0]["id"] == task_id
+        assert cli_of_each.ok("cancel", task_id[:-1]).rows == [[task_id, "CANCELED"]]
+        assert (
+            cli_of_each.ok("open", task_id[:-1], "--print").out
+            == f"{service.url}/ui/tasks/{task_id}\n"
+        )
+        assert cli_of_each.ok("delete", task_id[:-1]).rows == [[task_id, "deleted"]]
+        assert cli_of_each.run("show", task_id[:-1]).code == 4
+
+    def test_digits_of_several(self, cli_of_each, service):
+        """They are listed, and nothing is done; other ids of the command are processed."""
+        array = [{"payload": f"x:{n}", "delay_seconds": 3600} for n in range(12)]
+        ids = [task["id"] for task in service.post(json.dumps(array).encode()).json]
+        shared = next(n for n in range(36) if len({one[: n + 1] for one in ids}) > 1)
+        assert shared >= 8, "the ids of an array have the same time"
+        ended = cli_of_each.run("cancel", ids[0][:shared], ids[1])
+        assert ended.code == 2
+        assert ended.rows == [[ids[1], "CANCELED"]]
+        listed = [line.split()[0] for line in ended.err.splitlines()]
+        assert listed[-2:] == ["...", "taskflow:"]
+        assert len(listed) == 12
+        assert set(listed[:10]) <= set(ids)
+
+    @pytest.mark.parametrize("given", ["01a20c5", "01a20c5g", "--------", "x", "01a20c58-" * 5])
+    def test_what_is_none(self, cli, given):
+        assert "nor its first 8 or more digits" in cli.run("show", "--", given).complaint
+
+
+class TestEvents:
+    def test_of_all(self, cli_of_each, service):
+        """As they happen; the id of an event goes on after it."""
+        queue = f"events-{service.is_in_memory}"
+        follow = ("events", "--queue", queue, "--tag", "a=1", "--limit", "3", "--json")
+        with cli_of_each.started(*follow) as process:
+            wanted = []
+            while process.poll() is None:
+                wanted.append(hand_in(service, payload="x:", queue=queue, tags={"a": 1}))
+                hand_in(service, payload="x:", queue=queue)
+                service.wait(wanted[-1])
+            documents = [json.loads(line) for line in process.stdout]
+        assert process.returncode == 0
+        assert len(documents) == 3
+        assert {one["task_id"] for one in documents} <= set(wanted)
+        rest = ("events", "--queue", queue, "--after", documents[0]["id"], "-n", "1")
+        [row] = cli_of_each.ok(*rest).rows
+        failed = (*rest, "--status", "failed")
+        assert cli_of_each.ok(*failed).rows[0][3:5] == ["FAILED", queue]
+        assert int(row[0]) > documents[0]["id"]
+
+    def test_of_one(self, cli_of_each, service):
+        """Until it has finished."""
+        task_id = hand_in(service, payload="x:")
+        service.wait(task_id)
+        [row] = cli_of_each.ok("events", task_id).rows
+        assert row[2:4] == [task_id, "FAILED"]
+        assert cli_of_each.run("events", task_id, "--queue", "a").code == 2
+
+    def test_on_a_terminal(self, cli, memory_server):
+        task_id = hand_in(memory_server, payload="x:")
+        memory_server.wait(task_id)
+        with cli.terminal("events", task_id, columns=200) as terminal:
+            assert terminal.end() == 0
+        assert f"{task_id}  " in terminal.text
+        assert "FAILED  attempt 1  invalid url" in terminal.text
+
+
+class TestOpen:
+    def test_the_dashboard(self, cli, memory_server):
+        """The browser that BROWSER names gets its address."""
+        opened = cli.folder / "opened"
+        browser = cli.folder / "browser"
+        browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}\n')
+        browser.chmod(0o755)
+        address = f"{memory_server.url}/ui"
+        assert cli.ok("open", BROWSER=str(browser)).out == f"{address}\n"
+        wait_until(opened.exists)
+        wait_until(lambda: opened.read_text() == address)
 
 
 class TestExport:

@@ -22,7 +22,7 @@ class TestGroups:
         """Tasks join it until it is closed; it completes when they are canceled."""
         create = ("groups", "create", "--name", "import", "--queue", "of-groups", "--tag", "a=1")
         group = cli_of_each.ok(*create, "--on-complete", "x:").out.strip()
-        cli_of_each.ok("submit", "--group", group, "--delay", "1h", "x", "y")
+        cli_of_each.ok("submit", "--group", group, "--delay", "1h", "http://x/", "http://y/")
         shown = cli_of_each.ok("groups", "show", group).out
         assert re.search("^finished +0 of 2$", shown, re.MULTILINE)
         assert re.search("^name +import$", shown, re.MULTILINE)
@@ -41,7 +41,7 @@ class TestGroups:
     def test_a_group_is_watched(self, cli_of_each):
         """Its events are printed until it has finished, and then the group itself."""
         [group] = cli_of_each.ok("groups", "create", "--open", "--json").documents
-        cli_of_each.ok("submit", "--group", group["id"], "--delay", "2s", "x:")
+        cli_of_each.ok("submit", "--group", group["id"], "--delay", "2s", "http://127.0.0.1:9/")
         cli_of_each.ok("groups", "close", group["id"])
         watch = ("groups", "show", group["id"], "--watch")
         *events, last = cli_of_each.ok(*watch, "--json").documents

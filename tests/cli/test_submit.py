@@ -136,6 +136,21 @@ class TestUrls:
         command = ("submit", target.url, target.url, "--idempotency-key", "order-4711")
         assert cli.ok(*command).lines == cli.ok(*command).lines
 
+    @pytest.mark.parametrize(
+        ("url", "advice"),
+        [
+            ("example.invalid", "did you mean https://example.invalid?"),
+            ("ftp://example.invalid/", "the scheme must be http or https, not ftp"),
+        ],
+    )
+    def test_what_is_no_url_is_submitted_with_a_warning(self, cli, url, advice):
+        """The API accepts any payload, so the task is there; but it fails."""
+        ended = cli.run("submit", url, "http://example.invalid/", "--delay", "1h")
+        assert ended.code == 0
+        assert len(ended.rows) == 2
+        assert ended.complaint.startswith(f"warning: {url} is not a URL, so its task fails; ")
+        assert ended.complaint.endswith(advice)
+
     def test_a_rejected_task(self, cli, target):
         ended = cli.run("submit", target.url, "--priority", 1000)
         assert ended.code == 1

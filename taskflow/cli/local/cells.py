@@ -12,6 +12,7 @@ from taskflow import cell_service
 from taskflow.cli import output
 from taskflow.cli.local.serve import run_with_settings
 from taskflow.cli.output import Column
+from taskflow.cli.sections import Commands
 from taskflow.model import cell_map
 from taskflow.model.cell_map import BUCKETS, CellMap
 
@@ -24,7 +25,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.group("cells")
+@click.group("cells", cls=Commands)
 def cells_command() -> None:
     """Divide the tasks among several databases.
 

@@ -8,12 +8,13 @@ import click
 
 from taskflow.api.access.api_keys import DEFAULT_ROLE, ROLE_NAMES, Role, new_key
 from taskflow.cli.exit_status import Failure
+from taskflow.cli.sections import Commands
 from taskflow.model.keyring import new_encryption_key
 from taskflow.model.queue_scope import scope_of
 from taskflow.model.signature import new_secret
 
 
-@click.group("key")
+@click.group("key", cls=Commands)
 def key_command() -> None:
     """Create API keys, rotate encryption keys and the keys that sign ID tokens.
 
@@ -106,7 +107,7 @@ def _rotate_keys(*, id_tokens: bool, is_leaked: bool) -> None:
         rotate_keys()
 
 
-@click.group("secret")
+@click.group("secret", cls=Commands)
 def secret_command() -> None:
     """Create signing secrets and encryption keys.
 

@@ -10,7 +10,7 @@ import msgspec
 from taskflow.cli import output
 from taskflow.cli.output import Column
 from taskflow.cli.remote.options import declared_option, declared_options
-from taskflow.cli.remote.remote_service import RemoteService, service_options
+from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.text import moment
 from taskflow.client.on_trio.client import Client
 from taskflow.model.audit import AuditEntry
@@ -40,7 +40,7 @@ _FILTERS: Final = ("actor", "action", "target_kind", "target", "at_after", "at_b
     show_default=True,
     help="Maximum number of entries.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print whole entries as JSON, one per line.")
+@json_option("AuditEntry")
 @service_options
 def audit_command(*, limit: int, as_json: bool, service: RemoteService, **filters: Any) -> None:
     """Show who did what, newest first.

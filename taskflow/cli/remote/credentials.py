@@ -16,6 +16,7 @@ from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.output import Column
 from taskflow.cli.remote.input_lines import STANDARD_INPUT
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
+from taskflow.cli.sections import Commands
 from taskflow.cli.text import moment_and_age
 from taskflow.client.on_trio.client import Client
 from taskflow.model.sealed_credential import CredentialSummary
@@ -30,7 +31,7 @@ _COLUMNS: Final = (
 _FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-@click.group("credentials", invoke_without_command=True)
+@click.group("credentials", cls=Commands, invoke_without_command=True)
 @click.pass_context
 def credentials_command(ctx: click.Context) -> None:
     """Create, show and delete credentials; without a subcommand, list them.
@@ -49,7 +50,7 @@ def credentials_command(ctx: click.Context) -> None:
 
 
 @credentials_command.command("list")
-@json_option
+@json_option("CredentialSummary")
 @service_options
 def _list_credentials(*, as_json: bool, service: RemoteService) -> None:
     """List all credentials by name, without their values.
@@ -63,7 +64,7 @@ def _list_credentials(*, as_json: bool, service: RemoteService) -> None:
 
 @credentials_command.command("show")
 @click.argument("name")
-@json_option
+@json_option("CredentialSummary")
 @service_options
 def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
     """Show a credential without its values, and what uses it.
@@ -84,7 +85,7 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
     default=STANDARD_INPUT,
     help="The JSON file with the credential. Default: standard input.",
 )
-@json_option
+@json_option("CredentialSummary")
 @service_options
 def _put(*, name: str, path: str, as_json: bool, service: RemoteService) -> None:
     """Create or replace a credential.

@@ -15,11 +15,12 @@ from taskflow.cli.output import Column
 from taskflow.cli.remote.options import declared_option
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.remote.values import HEADER_FIELD, PAST, dict_of
+from taskflow.cli.sections import Commands
 from taskflow.cli.text import moment, moment_and_age
 from taskflow.client.on_trio.client import Client
 from taskflow.client.task import Task
 from taskflow.model.delivery import Delivery
-from taskflow.model.topics import Endpoint
+from taskflow.model.topics import Endpoint, Recovered
 from taskflow.schema.query import DeliveriesRequest
 from taskflow.schema.topics import EndpointRequest, RotationRequest
 
@@ -41,7 +42,7 @@ _DELIVERY_COLUMNS: Final = (
 )
 
 
-@click.group("endpoints")
+@click.group("endpoints", cls=Commands)
 def endpoints_command() -> None:
     """Create, show, test, recover and delete the endpoints of a topic.
 
@@ -54,7 +55,7 @@ def endpoints_command() -> None:
 
 @endpoints_command.command("list")
 @click.argument("topic")
-@json_option
+@json_option("Endpoint")
 @service_options
 def _list_endpoints(*, topic: str, as_json: bool, service: RemoteService) -> None:
     """List the endpoints of a topic by name.
@@ -72,7 +73,7 @@ def _list_endpoints(*, topic: str, as_json: bool, service: RemoteService) -> Non
 @endpoints_command.command("show")
 @click.argument("topic")
 @click.argument("name")
-@json_option
+@json_option("Endpoint")
 @service_options
 def _show(*, topic: str, name: str, as_json: bool, service: RemoteService) -> None:
     """Show an endpoint: what it receives, and whether it fails.
@@ -108,7 +109,7 @@ def _show(*, topic: str, name: str, as_json: bool, service: RemoteService) -> No
     type=Path,
     help="A file with its signing secret. Default: its present one, or the secrets of the service.",
 )
-@json_option
+@json_option("Endpoint")
 @service_options
 def _put(  # noqa: PLR0913 - each is an option
     *,
@@ -178,7 +179,7 @@ def _delete(*, topic: str, name: str, service: RemoteService) -> None:
     show_default=True,
     help="Maximum number of deliveries.",
 )
-@json_option
+@json_option("Task")
 @service_options
 def _deliveries(
     *,
@@ -210,7 +211,7 @@ def _deliveries(
 @endpoints_command.command("test")
 @click.argument("topic")
 @click.argument("name")
-@json_option
+@json_option("PublishedEvent")
 @service_options
 def _test(*, topic: str, name: str, as_json: bool, service: RemoteService) -> None:
     """Send a test event to an endpoint, and print the id of its delivery.
@@ -230,7 +231,7 @@ def _test(*, topic: str, name: str, as_json: bool, service: RemoteService) -> No
 @click.argument("name")
 @click.option("--secret-file", "path", type=Path, help="A file with the new secret.")
 @declared_option(RotationRequest, "overlap_seconds")
-@json_option
+@json_option("RotatedSecret")
 @service_options
 def _rotate(
     *,
@@ -267,7 +268,7 @@ def _rotate(
     required=True,
     help="FAILED deliveries of events from this time on are sent again: a time, or an age.",
 )
-@json_option
+@json_option("Recovered")
 @service_options
 def _recover(
     *, topic: str, name: str, since: dt.datetime, as_json: bool, service: RemoteService
@@ -287,7 +288,7 @@ def _recover(
 
     count = service.call(work)
     if as_json:
-        output.json_line({"count": count})
+        output.json_line(Recovered(count, complete=True))
     else:
         output.line(f"{count} deliveries are sent again")
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from rich.text import Text
 
 from taskflow.cli import output
 from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.output import Column
+from taskflow.cli.remote.events import line_of
 from taskflow.cli.remote.options import declared_option
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
-from taskflow.cli.remote.show import event_line
 from taskflow.cli.remote.values import dict_of
+from taskflow.cli.sections import Commands
 from taskflow.cli.text import moment, moment_and_age
 from taskflow.client.on_trio.client import Client
 from taskflow.client.options import Submission
@@ -37,7 +37,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.group("groups", invoke_without_command=True)
+@click.group("groups", cls=Commands, invoke_without_command=True)
 @click.pass_context
 def groups_command(ctx: click.Context) -> None:
     """Create, show, close, cancel and retry groups of tasks; without a subcommand, list them.
@@ -55,7 +55,7 @@ def groups_command(ctx: click.Context) -> None:
 @declared_option(GroupsRequest, "status")
 @declared_option(GroupsRequest, "queue", metavar="NAME")
 @declared_option(GroupsRequest, "name")
-@json_option
+@json_option("Group")
 @service_options
 def _list_groups(
     *,
@@ -85,7 +85,7 @@ def _list_groups(
     is_flag=True,
     help="First follow its tasks until the group has finished, one event per line.",
 )
-@json_option
+@json_option("Group")
 @service_options
 def _show(*, group_id: uuid.UUID, watch: bool, as_json: bool, service: RemoteService) -> None:
     """Show a group: its progress and its first failures.
@@ -107,7 +107,7 @@ async def _watch(client: Client, *, group_id: uuid.UUID, as_json: bool) -> None:
             if as_json:
                 output.json_line(event)
             else:
-                output.draw(Text.assemble(f"{event.task_id}  ", event_line(event)))
+                output.draw(line_of(event, of_task=event.task_id))
             output.flush()
 
 
@@ -128,7 +128,7 @@ async def _watch(client: Client, *, group_id: uuid.UUID, as_json: bool) -> None:
 @declared_option(GroupRequest, "tags", "--tag")
 @declared_option(GroupRequest, "open", "--open/--closed", argument="is_open")
 @click.option("--idempotency-key", help="Calls with the same key create one group.")
-@json_option
+@json_option("Group")
 @service_options
 def _create(  # noqa: PLR0913 - each is an option
     *,
@@ -184,7 +184,7 @@ def _task_in(path: Path) -> Submission:
 
 @groups_command.command("close")
 @click.argument("group_id", metavar="ID", type=click.UUID)
-@json_option
+@json_option("Group")
 @service_options
 def _close(*, group_id: uuid.UUID, as_json: bool, service: RemoteService) -> None:
     """Close a group: no more tasks can join it.
@@ -199,7 +199,7 @@ def _close(*, group_id: uuid.UUID, as_json: bool, service: RemoteService) -> Non
 @groups_command.command("cancel")
 @click.argument("group_id", metavar="ID", type=click.UUID)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@json_option
+@json_option("Group")
 @service_options
 def _cancel(*, group_id: uuid.UUID, yes: bool, as_json: bool, service: RemoteService) -> None:
     """Cancel a group and all of its tasks that have not finished.
@@ -217,7 +217,7 @@ def _cancel(*, group_id: uuid.UUID, yes: bool, as_json: bool, service: RemoteSer
 
 @groups_command.command("retry")
 @click.argument("group_id", metavar="ID", type=click.UUID)
-@json_option
+@json_option("Group")
 @service_options
 def _retry(*, group_id: uuid.UUID, as_json: bool, service: RemoteService) -> None:
     """Retry the FAILED tasks of a group, up to 10,000.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import click
 
@@ -15,27 +15,103 @@ from taskflow.cli import output
 from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.output import Column
 from taskflow.cli.remote.options import filter_options, filters_of
-from taskflow.cli.remote.remote_service import RemoteService, service_options
+from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.text import ago, safe_json
 from taskflow.client.on_trio.client import Client
 from taskflow.client.options import Filters
 from taskflow.client.task import Task
-from taskflow.model.filter import url_of
+from taskflow.model.display import duration
+from taskflow.model.filter import tag_text, url_of
 
 DEFAULT_LIMIT: Final = 20
-FIELDS: Final = (
-    *("queue", "attempt", "max_attempts", "error_type", "error", "held", "waiting_for"),
-)
 _MAX_PAYLOAD_BYTES: Final = 200  # of a payload without a URL
-_COLUMNS: Final = (
-    Column("ID"),
-    Column("STATUS"),
-    Column("QUEUE", may_shrink=True, drop_order=2),
-    Column("CREATED"),
-    Column("ATTEMPT", drop_order=3),
-    Column("URL", may_shrink=True, min_width=16),
-    Column("ERROR", may_shrink=True, min_width=12, drop_order=1),
+
+
+class TaskColumn(NamedTuple):
+    """A column of a list of tasks.
+
+    Attributes:
+        column: How it is shown; its title in lower case is its name.
+        value: Returns the value of a task, by which tasks are sorted.
+        fields: What it needs of a task, besides what every list has.
+        shown: Returns the cell for a value other than ``None``; ``is_short`` on a terminal.
+    """
+
+    column: Column
+    value: Callable[[Task], Any]
+    fields: tuple[str, ...] = ()
+    shown: Callable[[Any, bool], object] = lambda value, is_short: value  # noqa: ARG005 - of all
+
+
+def _moment_cell(at: dt.datetime, is_short: bool) -> str:  # noqa: FBT001 - see TaskColumn
+    return ago(at, dt.datetime.now(dt.UTC), units=1) if is_short else at.isoformat()
+
+
+def _duration_cell(seconds: float, is_short: bool) -> str:  # noqa: FBT001 - see TaskColumn
+    return duration(seconds) if is_short else f"{seconds:.3f}"
+
+
+def _duration_of(task: Task) -> float | None:
+    if task.started_at is None:
+        return None
+    return ((task.finished_at or dt.datetime.now(dt.UTC)) - task.started_at).total_seconds()
+
+
+def _url_of(task: Task) -> str:
+    payload = bytes(task.payload)[:_MAX_PAYLOAD_BYTES].decode("utf-8", "replace")
+    return url_of(task.payload) or payload
+
+
+def _error_of(task: Task) -> str | None:
+    reasons = (one.detail for one in (task.held, task.waiting_for) if one is not None)
+    return task.error or next(reasons, None)
+
+
+_DEFAULT_COLUMNS: Final = (
+    TaskColumn(Column("ID"), lambda task: task.id),
+    TaskColumn(Column("STATUS"), lambda task: task.status),
+    TaskColumn(Column("QUEUE", may_shrink=True, drop_order=2), lambda task: task.queue, ("queue",)),
+    TaskColumn(Column("CREATED"), lambda task: task.created_at, shown=_moment_cell),
+    TaskColumn(
+        Column("ATTEMPT", drop_order=3),
+        lambda task: (task.attempt, task.max_attempts),
+        ("attempt", "max_attempts"),
+        shown=lambda value, _: "{}/{}".format(*value),
+    ),
+    TaskColumn(Column("URL", may_shrink=True, min_width=16), _url_of),
+    TaskColumn(
+        Column("ERROR", may_shrink=True, min_width=12, drop_order=1),
+        _error_of,
+        ("error", "held", "waiting_for"),
+    ),
 )
+_OTHER_COLUMNS: Final = (
+    TaskColumn(Column("DUE"), lambda task: task.run_at, shown=_moment_cell),
+    TaskColumn(
+        Column("STARTED"), lambda task: task.started_at, ("started_at",), shown=_moment_cell
+    ),
+    TaskColumn(
+        Column("FINISHED"), lambda task: task.finished_at, ("finished_at",), shown=_moment_cell
+    ),
+    TaskColumn(
+        Column("DURATION", is_number=True),
+        _duration_of,
+        ("started_at", "finished_at"),
+        shown=_duration_cell,
+    ),
+    TaskColumn(Column("ERROR_TYPE"), lambda task: task.error_type, ("error_type",)),
+    TaskColumn(Column("PRIORITY", is_number=True), lambda task: task.priority, ("priority",)),
+    TaskColumn(
+        Column("TAGS", may_shrink=True),
+        lambda task: " ".join(f"{name}={tag_text(value)}" for name, value in task.tags.items()),
+        ("tags",),
+    ),
+    TaskColumn(Column("ORDER_KEY", may_shrink=True), lambda task: task.order_key, ("order_key",)),
+    TaskColumn(Column("SCHEDULE", may_shrink=True), lambda task: task.schedule, ("schedule",)),
+    TaskColumn(Column("GROUP"), lambda task: task.group, ("group",)),
+)
+_COLUMNS: Final = {one.column.title.lower(): one for one in (*_DEFAULT_COLUMNS, *_OTHER_COLUMNS)}
+_NAMES: Final = ", ".join(_COLUMNS)
 
 
 @click.command("list")
@@ -48,40 +124,79 @@ _COLUMNS: Final = (
     show_default=True,
     help="Maximum number of tasks.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print whole tasks as JSON, one per line.")
+@click.option("--columns", metavar="NAMES", help=f"The columns, separated by commas: {_NAMES}.")
+@click.option(
+    "--sort",
+    metavar="COLUMN",
+    help="Sort the listed tasks by a column; with - before its name, in descending order.",
+)
+@json_option("Task")
 @service_options
-def list_command(*, limit: int, as_json: bool, service: RemoteService, **filters: Any) -> None:
+def list_command(
+    *,
+    limit: int,
+    columns: str | None,
+    sort: str | None,
+    as_json: bool,
+    service: RemoteService,
+    **filters: Any,
+) -> None:
     """List tasks, newest first.
 
     On a terminal the columns are truncated to fit it. Elsewhere each task is a line of id, status,
     queue, creation time, attempts, URL and error, separated by tabs.
 
+    --sort changes the order of the listed tasks, not which tasks are listed: with --limit 20 these
+    are the 20 newest that match.
+
     \b
       taskflow list --status FAILED --since 2h
       taskflow list --queue mail --tag customer=42 -n 100
+      taskflow list -n 100 --columns id,duration,url --sort -duration
       taskflow list --json | jq -r .payload
     """
     wanted = filters_of(filters)
     if as_json:
+        if columns is not None or sort is not None:
+            raise click.UsageError("--columns and --sort cannot be combined with --json")
         service.call(partial(_write_lines, file=None, limit=limit, fields=None, filters=wanted))
         return
-    tasks = service.call(lambda client: client.list_tasks(limit=limit, fields=FIELDS, **wanted))
-    row_of = partial(_row_of, now=dt.datetime.now(dt.UTC) if output.is_terminal() else None)
-    output.table(_COLUMNS, map(row_of, tasks))
-
-
-def _row_of(task: Task, *, now: dt.datetime | None) -> tuple[object, ...]:
-    """Return the cells of a task; with ``now``, its age is shown instead of its creation time."""
-    waiting = task.waiting_for
-    return (
-        task.id,
-        task.status,
-        task.queue,
-        ago(task.created_at, now, units=1) if now else task.created_at.isoformat(),
-        f"{task.attempt}/{task.max_attempts}",
-        url_of(task.payload) or bytes(task.payload)[:_MAX_PAYLOAD_BYTES].decode("utf-8", "replace"),
-        task.error or (task.held and task.held.detail) or (waiting and waiting.detail),
+    chosen = _DEFAULT_COLUMNS if columns is None else _columns_of(columns)
+    order = None if sort is None else _column_of(sort.removeprefix("-"), "--sort")
+    fields = {name for one in (*chosen, *([order] if order else ())) for name in one.fields}
+    tasks = service.call(
+        lambda client: client.list_tasks(limit=limit, fields=sorted(fields), **wanted)
     )
+    if order is not None:
+        tasks = _sorted(tasks, order, is_descending=(sort or "").startswith("-"))
+    row_of = partial(_row_of, columns=chosen, is_short=output.is_terminal())
+    output.table([one.column for one in chosen], map(row_of, tasks))
+
+
+def _columns_of(names: str) -> list[TaskColumn]:
+    return [_column_of(name.strip(), "--columns") for name in names.split(",")]
+
+
+def _column_of(name: str, option: str) -> TaskColumn:
+    if (found := _COLUMNS.get(name.lower())) is None:
+        raise click.UsageError(f"{option}: there is no column {name!r}; there are {_NAMES}")
+    return found
+
+
+def _sorted(tasks: Iterable[Task], by: TaskColumn, *, is_descending: bool) -> list[Task]:
+    """Sort tasks by a column; those without a value are last."""
+    valued = [(by.value(task), task) for task in tasks]
+    known = sorted(
+        (one for one in valued if one[0] is not None),
+        key=lambda one: one[0],
+        reverse=is_descending,
+    )
+    return [task for _, task in [*known, *(one for one in valued if one[0] is None)]]
+
+
+def _row_of(task: Task, *, columns: Sequence[TaskColumn], is_short: bool) -> tuple[object, ...]:
+    values = [(one, one.value(task)) for one in columns]
+    return tuple(None if value is None else one.shown(value, is_short) for one, value in values)
 
 
 @click.command("export")

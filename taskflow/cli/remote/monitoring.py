@@ -70,7 +70,7 @@ _HOSTS: Final = (
     show_default=True,
     help="Time between two refreshes.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one line per refresh.")
+@json_option("TaskStatistics", when=" and refresh")
 @service_options
 def stats_command(
     *, queue: str | None, watch: bool, interval: float, as_json: bool, service: RemoteService
@@ -174,7 +174,7 @@ def _last_minute_of(one: QueueStatistics | TotalStatistics) -> tuple[int, int]:
 
 
 @click.command("nodes")
-@json_option
+@json_option("NodeRecord")
 @service_options
 def nodes_command(*, as_json: bool, service: RemoteService) -> None:
     """List the processes that run tasks, including processes that died recently.
@@ -186,7 +186,7 @@ def nodes_command(*, as_json: bool, service: RemoteService) -> None:
 
 
 @click.command("hosts")
-@json_option
+@json_option("HostRecord")
 @service_options
 def hosts_command(*, as_json: bool, service: RemoteService) -> None:
     """Show the state of the hosts that tasks call, problems first.

@@ -14,6 +14,7 @@ from taskflow.cli.remote.options import declared_option, nullable_fields
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.remote.task_actions import confirm, total_of
 from taskflow.cli.remote.values import LIMIT, NO_LIMIT, TEXT_OR_FILE, WHOLE_LIMIT
+from taskflow.cli.sections import Commands
 from taskflow.client.on_trio.client import Client
 from taskflow.model.display import YES_OR_NO, duration
 from taskflow.model.queues import Queue, limits_text
@@ -30,7 +31,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.group("queues", invoke_without_command=True)
+@click.group("queues", cls=Commands, invoke_without_command=True)
 @click.pass_context
 def queues_command(ctx: click.Context) -> None:
     """Show, limit, pause and purge queues; without a subcommand, list them.
@@ -45,7 +46,7 @@ def queues_command(ctx: click.Context) -> None:
 
 
 @queues_command.command("list")
-@json_option
+@json_option("Queue")
 @service_options
 def _list_queues(*, as_json: bool, service: RemoteService) -> None:
     """List the queues that have tasks or limits, or are paused.
@@ -59,7 +60,7 @@ def _list_queues(*, as_json: bool, service: RemoteService) -> None:
 
 @queues_command.command("show")
 @click.argument("name")
-@json_option
+@json_option("Queue")
 @service_options
 def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
     """Show a queue: its state, limits and tasks.
@@ -96,7 +97,7 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
     multiple=True,
     help="A setting to reset to its default.",
 )
-@json_option
+@json_option("Queue")
 @service_options
 def _put(  # noqa: PLR0913 - each is an option
     *,
@@ -181,7 +182,7 @@ def _verb(name: str, change: Callable[[Client, str], Awaitable[Queue]], text: st
 
     @queues_command.command(name, help=text)
     @click.argument("name")
-    @json_option
+    @json_option("Queue")
     @service_options
     def command(*, name: str, as_json: bool, service: RemoteService) -> None:
         queue = service.call(lambda client: change(client, name))

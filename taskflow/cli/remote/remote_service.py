@@ -20,6 +20,7 @@ from taskflow.client.connecting import Address, address_of
 from taskflow.client.on_trio.client import DEFAULT_URL, Client
 from taskflow.model.errors import SettingsError
 
+F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 TIMEOUT_SECONDS: Final = 5.0
@@ -99,9 +100,16 @@ def service_options(function: Callable[..., T]) -> Callable[..., T]:
     return command
 
 
-json_option: Final = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, one object per line."
-)
+def json_option(schema: str, *, when: str = "") -> Callable[[F], F]:
+    """Return the decorator that adds ``--json``; the command receives it as ``as_json``.
+
+    Args:
+        schema: The name of the objects in the description of the API: a schema of
+            /openapi.json.
+        when: What is printed in other cases, for the help.
+    """
+    text = f"Print JSON, one {schema} object of the API per line{when}."
+    return click.option("--json", "as_json", is_flag=True, help=text)
 
 
 def failure_of(error: errors.ClientError, address: Address | None = None) -> Failure:

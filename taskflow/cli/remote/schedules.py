@@ -23,6 +23,7 @@ from taskflow.cli.remote.options import (
     template_options,
 )
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
+from taskflow.cli.sections import Commands
 from taskflow.cli.text import ago, moment, moment_and_age, safe
 from taskflow.client.errors import NotFound
 from taskflow.client.on_trio.client import Client
@@ -47,10 +48,10 @@ _REPLACED: Final[Mapping[str | None, dict[str, None]]] = {
 }
 
 
-@click.group("schedules", invoke_without_command=True)
+@click.group("schedules", cls=Commands, invoke_without_command=True)
 @click.pass_context
 def schedules_command(ctx: click.Context) -> None:
-    """Create, show, run and delete schedules; without a subcommand, list them.
+    """Create, show, pause, run and delete schedules; without a subcommand, list them.
 
     \b
       taskflow schedules
@@ -62,7 +63,7 @@ def schedules_command(ctx: click.Context) -> None:
 
 
 @schedules_command.command("list")
-@json_option
+@json_option("Schedule")
 @service_options
 def _list_schedules(*, as_json: bool, service: RemoteService) -> None:
     """List all schedules by name.
@@ -79,7 +80,7 @@ def _list_schedules(*, as_json: bool, service: RemoteService) -> None:
 
 @schedules_command.command("show")
 @click.argument("name")
-@json_option
+@json_option("Schedule")
 @service_options
 def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
     """Show a schedule.
@@ -100,7 +101,7 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
     show_default=True,
     help="Number of runs.",
 )
-@json_option
+@json_option("NextRuns")
 @service_options
 def _next(*, name: str, count: int, as_json: bool, service: RemoteService) -> None:
     """Show the next runs of a schedule; if it is paused, those after a resume now.
@@ -136,7 +137,7 @@ def _next(*, name: str, count: int, as_json: bool, service: RemoteService) -> No
 @click.option("--new", "must_be_new", is_flag=True, help="Change nothing if it exists already.")
 @template_options
 @request_options
-@json_option
+@json_option("Schedule")
 @service_options
 def _put(  # noqa: PLR0913 - each is an option
     *,
@@ -232,6 +233,30 @@ def _task_of(
         raise Failure(f"{path}: {error}", ExitStatus.USAGE) from None
 
 
+def _verb(name: str, text: str, *, paused: bool) -> None:
+    """Add a command that pauses or resumes schedules."""
+
+    @schedules_command.command(name, help=text)
+    @click.argument("name")
+    @json_option("Schedule")
+    @service_options
+    def command(*, name: str, as_json: bool, service: RemoteService) -> None:
+        schedule = service.call(lambda client: client.schedules.update(name, paused=paused))
+        output.record(schedule, pairs_of, as_json=as_json)
+
+
+_verb(
+    "pause",
+    "Stop submitting the tasks of a schedule.\n\n\b\n  taskflow schedules pause reports",
+    paused=True,
+)
+_verb(
+    "resume",
+    "Submit the tasks of a paused schedule again.\n\n\b\n  taskflow schedules resume reports",
+    paused=False,
+)
+
+
 @schedules_command.command("delete")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @service_options
@@ -252,7 +277,7 @@ def _delete(*, names: tuple[str, ...], service: RemoteService) -> None:
 
 @schedules_command.command("run")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print the task as JSON.")
+@json_option("Task")
 @service_options
 def _run(*, name: str, as_json: bool, service: RemoteService) -> None:
     """Submit the task of a schedule now, and print its id; its times do not change.

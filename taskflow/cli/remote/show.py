@@ -11,16 +11,16 @@ from typing import Any, Final
 
 import click
 import msgspec
-from rich.text import Text
 
 from taskflow.cli import output
-from taskflow.cli.output import STYLES, Column
-from taskflow.cli.remote.remote_service import RemoteService, service_options
+from taskflow.cli.output import Column
+from taskflow.cli.remote.events import line_of
+from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
+from taskflow.cli.remote.task_ids import TASK_ID, full_id
 from taskflow.cli.text import moment, moment_and_age, safe
 from taskflow.client.on_trio.client import Client
 from taskflow.client.task import Download, Task
 from taskflow.model.display import YES_OR_NO, duration, size
-from taskflow.model.event import TaskEvent
 from taskflow.model.filter import tag_text
 from taskflow.model.outcome import KeptResponse
 from taskflow.model.task import AttemptRecord, TaskStatus
@@ -39,17 +39,15 @@ _COLUMNS: Final = (
 
 
 @click.command("show")
-@click.argument("task_id", metavar="ID", type=click.UUID)
+@click.argument("given", metavar="ID", type=TASK_ID)
 @click.option("--watch", "-w", is_flag=True, help="Follow the task until it is finished.")
 @click.option("--attempts", "-a", is_flag=True, help="Show each attempt.")
 @click.option("--result", "-r", is_flag=True, help="Write the response body, unchanged.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON; with --watch, one event per line."
-)
+@json_option("Task", when="; with --attempts an AttemptRecord for each, with --watch a TaskEvent")
 @service_options
 def show_command(
     *,
-    task_id: Any,
+    given: str,
     watch: bool,
     attempts: bool,
     result: bool,
@@ -60,11 +58,12 @@ def show_command(
 
     \b
       taskflow show 01a20c58-b6fd-77bf-9328-1ccde011d8da
-      taskflow show 01a20c58-b6fd-77bf-9328-1ccde011d8da --watch --attempts
+      taskflow show 01a20c58-b6fd --watch --attempts
       taskflow show 01a20c58-b6fd-77bf-9328-1ccde011d8da --result > page.html
     """
     if result and (attempts or as_json):
         raise click.UsageError("--result can be combined with --watch only")
+    task_id = service.call(lambda client: full_id(client, given))
     if watch:
         service.call(partial(_watch, task_id=task_id, as_json=as_json, is_quiet=result))
     if result:
@@ -91,18 +90,8 @@ async def _watch(client: Client, *, task_id: Any, as_json: bool, is_quiet: bool)
         async for event in events:
             if is_quiet:
                 continue
-            output.json_line(event) if as_json else output.draw(event_line(event))
+            output.json_line(event) if as_json else output.draw(line_of(event))
             output.flush()
-
-
-def event_line(event: TaskEvent) -> Text:
-    """Return the line for an event of the task."""
-    return Text.assemble(
-        f"{moment(event.at)}  ",
-        (str(event.status), STYLES.get(event.status, "")),
-        f"  attempt {event.attempt}" if event.attempt else "",
-        safe(f"  {event.error}") if event.error else "",
-    )
 
 
 def pairs_of(task: Task, now: dt.datetime) -> Iterator[tuple[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -20,13 +21,15 @@ from taskflow.cli.remote.options import (
     task_options,
 )
 from taskflow.cli.remote.progress import Meter, meter
-from taskflow.cli.remote.remote_service import RemoteService, service_options
+from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.client.batches import Submitted
 from taskflow.client.errors import NotFound
 from taskflow.client.on_trio.client import Client
 from taskflow.client.options import Options, Submission
 from taskflow.client.task import Task
+from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.task import TaskStatus
+from taskflow.model.url import parse_target
 
 MAX_WAITS: Final = 50
 """How many tasks are waited for at the same time, each with a request of its own."""
@@ -55,6 +58,11 @@ class Submitter:
     def has_begun(self) -> bool:
         """Whether any task was submitted or rejected."""
         return bool(self._submitted or self._rejected)
+
+    @property
+    def has_submitted(self) -> bool:
+        """Whether any task was submitted."""
+        return bool(self._submitted)
 
     def progress_text(self) -> str:
         """Return the progress in words."""
@@ -204,7 +212,7 @@ class Submitter:
     help="Submit all lines in one request, all or none: then tasks can name each other in after.",
 )
 @click.option("--wait", "-w", is_flag=True, help="Wait until the tasks are finished.")
-@click.option("--json", "as_json", is_flag=True, help="Print each task as JSON, one per line.")
+@json_option("Task")
 @click.option(
     "--idempotency-key",
     metavar="KEY",
@@ -260,7 +268,7 @@ def submit_command(
         return await submitter.submit_items(client, items, idempotency_key)
 
     try:
-        return service.call(work)
+        status = service.call(work)
     except KeyboardInterrupt:
         complain(f"interrupted: {submitter.progress_text()}")
         raise
@@ -269,6 +277,21 @@ def submit_command(
             message = f"{failure.message} ({submitter.progress_text()})"
             raise Failure(message, failure.status) from None
         raise
+    _warn_of_invalid(urls if submitter.has_submitted else ())
+    return status
+
+
+def _warn_of_invalid(urls: Sequence[str]) -> None:
+    """Warn that tasks fail, because their URLs are invalid."""
+    for url in urls:
+        try:
+            parse_target(url)
+        except InvalidUrl as error:
+            reason = str(error)
+            with contextlib.suppress(InvalidUrl):
+                parse_target(f"https://{url}")
+                reason = f"did you mean https://{url}?"
+            complain(f"warning: {url} is not a URL, so its task fails; {reason}")
 
 
 def _check(

@@ -19,6 +19,7 @@ from taskflow.cli.remote.remote_service import (
     interrupted_at_once,
     service_options,
 )
+from taskflow.cli.remote.task_ids import TASK_ID, full_id
 from taskflow.client.errors import Conflict, NotFound
 from taskflow.client.on_trio.client import Client
 from taskflow.client.options import Filters
@@ -61,7 +62,7 @@ def _command(action: Action, text: str) -> click.Command:
     """Return the command that performs an action."""
 
     @click.command(action.name, help=text)
-    @click.argument("ids", metavar="[ID]...", nargs=-1, type=click.UUID)
+    @click.argument("ids", metavar="[ID]...", nargs=-1, type=TASK_ID)
     @filter_options
     @click.option("--all", "everything", is_flag=True, help="All tasks, without a filter.")
     @click.option("--dry-run", is_flag=True, help="Only count the matching tasks.")
@@ -69,7 +70,7 @@ def _command(action: Action, text: str) -> click.Command:
     @service_options
     def command(
         *,
-        ids: Sequence[uuid.UUID],
+        ids: Sequence[str],
         everything: bool,
         dry_run: bool,
         yes: bool,
@@ -90,7 +91,7 @@ def _command(action: Action, text: str) -> click.Command:
 
 
 def _check(
-    ids: Sequence[uuid.UUID], filters: Mapping[str, object], *, everything: bool, dry_run: bool
+    ids: Sequence[str], filters: Mapping[str, object], *, everything: bool, dry_run: bool
 ) -> None:
     if ids and (filters or everything or dry_run):
         raise click.UsageError("give either ids or filters")
@@ -100,15 +101,20 @@ def _check(
         raise click.UsageError("give either filters or --all")
 
 
-async def _each(client: Client, act: _Act, ids: Sequence[uuid.UUID], past: str) -> ExitStatus:
+async def _each(client: Client, act: _Act, ids: Sequence[str], past: str) -> ExitStatus:
     """Perform an action on each of these tasks; go on after an error."""
     status = ExitStatus.OK
-    for task_id in ids:
+    for text in ids:
         try:
+            task_id = await full_id(client, text)
             task = await act(client, task_id)
         except (Conflict, NotFound) as error:
-            complain(f"{task_id}: {error}")
+            complain(f"{text}: {error}")
             status = max(status, failure_of(error).status)
+            continue
+        except Failure as failure:
+            complain(failure.message)
+            status = max(status, failure.status)
             continue
         output.line(task_id, task.status if task else past)
     return status
@@ -202,8 +208,8 @@ delete_command: Final = _command(
       taskflow skip 01a20c58-b6fd-77bf-9328-1ccde011d8da
     """,
 )
-@click.argument("ids", metavar="ID...", nargs=-1, required=True, type=click.UUID)
+@click.argument("ids", metavar="ID...", nargs=-1, required=True, type=TASK_ID)
 @service_options
-def skip_command(*, ids: Sequence[uuid.UUID], service: RemoteService) -> int:
+def skip_command(*, ids: Sequence[str], service: RemoteService) -> int:
     """Skip tasks."""
     return service.call(lambda client: _each(client, Client.skip, ids, "skipped"))

@@ -16,6 +16,7 @@ from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.output import Column
 from taskflow.cli.remote.options import declared_option
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
+from taskflow.cli.sections import Commands
 from taskflow.cli.text import moment, moment_and_age
 from taskflow.client.on_trio.client import Client
 from taskflow.model.topics import Topic
@@ -30,7 +31,7 @@ _COLUMNS: Final = (
 )
 
 
-@click.group("topics", invoke_without_command=True)
+@click.group("topics", cls=Commands, invoke_without_command=True)
 @click.pass_context
 def topics_command(ctx: click.Context) -> None:
     """Create, show and delete topics, and publish events; without a subcommand, list them.
@@ -45,7 +46,7 @@ def topics_command(ctx: click.Context) -> None:
 
 
 @topics_command.command("list")
-@json_option
+@json_option("Topic")
 @service_options
 def _list_topics(*, as_json: bool, service: RemoteService) -> None:
     """List topics by name.
@@ -62,7 +63,7 @@ def _list_topics(*, as_json: bool, service: RemoteService) -> None:
 
 @topics_command.command("show")
 @click.argument("name")
-@json_option
+@json_option("Topic")
 @service_options
 def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
     """Show a topic.
@@ -77,7 +78,7 @@ def _show(*, name: str, as_json: bool, service: RemoteService) -> None:
 @topics_command.command("put")
 @click.argument("name")
 @declared_option(TopicRequest, "queue", metavar="NAME")
-@json_option
+@json_option("Topic")
 @service_options
 def _put(*, name: str, queue: str | None, as_json: bool, service: RemoteService) -> None:
     """Create or change a topic.
@@ -112,7 +113,7 @@ def _delete(*, name: str, yes: bool, service: RemoteService) -> None:
 @click.argument("event_type", metavar="TYPE")
 @click.argument("data", metavar="[DATA]", required=False)
 @click.option("--idempotency-key", help="Calls with the same key publish one event.")
-@json_option
+@json_option("PublishedEvent")
 @service_options
 def _publish(
     *,

@@ -39,6 +39,7 @@ MAX_SCAN_SECONDS: Final = 0.5
 
 _MIN_ID: Final = uuid.UUID(int=0)
 _MAX_ID: Final = uuid.UUID(int=2**128 - 1)
+_ID_DIGITS: Final = 32
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
 # An id is made a moment after ``created_at``, the start of its statement, by less than this. The
@@ -388,8 +389,11 @@ def parameters_for(search: Search) -> dict[str, Any]:
     first_tag = wanted.tags[0] if wanted.tags else (None, None)
     return {
         **{name: getattr(wanted, name) for name in _PLAIN_CONDITIONS},
-        **id_range(
-            search.before, wanted.created_after, wanted.created_before, wanted.finished_before
+        **_within(
+            wanted.id_prefix,
+            id_range(
+                search.before, wanted.created_after, wanted.created_before, wanted.finished_before
+            ),
         ),
         "statuses": [status.value for status in wanted.statuses],
         "status": wanted.statuses[0].value if wanted.statuses else None,
@@ -427,6 +431,19 @@ def id_range(
     limits = [_min_id(moment, _SLACK_MILLISECONDS) for moment in before_at if moment is not None]
     min_id = _MIN_ID if after_at is None else _min_id(after_at, -_SLACK_MILLISECONDS)
     return {"before": min(before or _MAX_ID, *limits, _MAX_ID), "min_id": min_id}
+
+
+def _within(prefix: str | None, bounds: dict[str, uuid.UUID]) -> dict[str, uuid.UUID]:
+    """Narrow the bounds of the ids to those that begin with these hexadecimal digits."""
+    if prefix is None:
+        return bounds
+    size = 16 ** (_ID_DIGITS - len(prefix))
+    first = int(prefix, 16) * size
+    last = min(first + size, _MAX_ID.int)
+    return {
+        "before": min(bounds["before"], uuid.UUID(int=last)),
+        "min_id": max(bounds["min_id"], uuid.UUID(int=first)),
+    }
 
 
 def _find_plain(connection: Connection, sql: Mapping[str, str], search: Search) -> Found:
