@@ -2,7 +2,7 @@
 
 The API for Python programs::
 
-    Client, BlockingClient       clients over HTTP: on Trio, or blocking
+    Client, BlockingClient       clients over HTTP: on asyncio and Trio, or blocking
     enqueue, enqueue_many        submit tasks in your own transaction, with psycopg
     Submission                   a task in a list of submissions, with its options
     Task, Result, TaskEvent      what the clients return
@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any, Final
 from taskflow.version import __version__
 
 if TYPE_CHECKING:
+    from taskflow.client.asynchronous.client import Client
     from taskflow.client.batches import Submitted
     from taskflow.client.blocking.client import BlockingClient
     from taskflow.client.errors import (
         BadRequest,
         ClientError,
+        ClientUnusable,
         Conflict,
         EventsMissed,
         Forbidden,
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
         Unreachable,
         Unsuccessful,
     )
-    from taskflow.client.on_trio.client import Client
     from taskflow.client.options import Options, Submission
     from taskflow.client.task import BulkResult, Download, Result, Service, Task
     from taskflow.enqueuing import enqueue, enqueue_many
@@ -76,6 +77,7 @@ __all__ = [
     "BulkResult",
     "Client",
     "ClientError",
+    "ClientUnusable",
     "Conflict",
     "CredentialSummary",
     "Debounce",
@@ -136,7 +138,7 @@ _HOMES: Final = {
     "AuditEntry": "model.audit",
     "Backoff": "model.options",
     "BlockingClient": "client.blocking.client",
-    "Client": "client.on_trio.client",
+    "Client": "client.asynchronous.client",
     "CredentialSummary": "model.sealed_credential",
     "Debounce": "model.uniqueness",
     "Download": "client.task",

@@ -16,8 +16,8 @@ def main() -> None:
         if (error.name or "").partition(".")[0] == "taskflow":
             raise
         raise SystemExit(
-            f"taskflow: the service is not installed (there is no {error.name}): "
-            f"run {install_command('server')}"
+            f"taskflow: the service is not installed (there is no {error.name}; the extra cli has "
+            f"the commands that call a service): run {install_command('server')}"
         ) from None
 
 

@@ -32,6 +32,7 @@ from taskflow.engine.cell_engines import CellEngines
 from taskflow.engine.configured_secrets import read_keyring, read_signer
 from taskflow.engine.context import EngineContext
 from taskflow.engine.node import Engine
+from taskflow.fetch.connection_pool import Dial
 from taskflow.fetch.http_fetcher import open_fetcher
 from taskflow.metrics import Metrics
 from taskflow.metrics.sharing import shared
@@ -357,6 +358,7 @@ async def open_service(
     metrics: Metrics | None = None,
     *,
     has_api: bool = True,
+    dial: Dial | None = None,
 ) -> AsyncIterator[QuartTrio]:
     """Run tasks in the background, and yield the ASGI app to serve.
 
@@ -369,6 +371,7 @@ async def open_service(
             case.
         metrics: Counts what happens.
         has_api: Whether the app is the API; if not, it serves ``/metrics`` only.
+        dial: Connects to targets in place of the network.
     """
     reloaded = ReloadedKeys(settings)
     keys = reloaded.keys
@@ -381,7 +384,7 @@ async def open_service(
     async with (
         open_tracing(settings) as tracing,
         open_store(settings, encryption, engines) as store,
-        open_fetcher(settings, metrics=metrics) as fetcher,
+        open_fetcher(settings, metrics=metrics, dial=dial) as fetcher,
     ):
         context = EngineContext(
             store=store,

@@ -63,6 +63,7 @@ LAYERS = {
     "cell_service": {"engine", "model", "settings", "store", "store.base"},
     "service": {"cell_service", "api", "engine", "fetch", "store", "store.base", "serving"}
     | {"metrics", "model", "settings", "telemetry", "tracing"},
+    "testing": {"client", "fetch", "http1", "model", "service", "serving", "settings", "telemetry"},
     "asgi": {"metrics", "service", "serving", "model", "settings", "telemetry"},
     # Each command is imported when it is called, by name, so the list of commands imports none.
     "cli": {"model"},
@@ -89,7 +90,9 @@ HOMES = {
     "psycopg": ("store", "enqueuing"),  # there its types alone
     "psycopg_pool": ("store",),
     "trio_asyncio": ("store",),
-    "asyncio": ("store",),
+    "asyncio": ("store", "client.asynchronous.native"),
+    "anyio": ("client.asynchronous.native",),
+    "sniffio": ("client.asynchronous.native",),
     "asks": ("fetch",),
     "httptools": ("http1",),
     "socket": ("fetch", "store.embedded", "cli.local.checks.guard", "serving"),
@@ -106,7 +109,7 @@ HOMES = {
     "opentelemetry": ("tracing.otel",),
     "dotenv": ("env_file",),
     "urllib": ("api", "client", "serving", "fetch.token_request", "fetch.aws_signature"),
-    "httpx": ("client",),
+    "httpx": ("client", "testing"),
 }
 
 
@@ -251,6 +254,13 @@ def test_a_package_is_imported_only_where_it_belongs(package):
         name for name in guests if not any(f"{name}.".startswith(f"{h}.") for h in HOMES[package])
     }
     assert not strangers, f"{package} is imported in {sorted(strangers)}"
+
+
+def test_the_client_does_not_need_trio():
+    """Programs on asyncio use the client and ``enqueue`` without it."""
+    for name in MODULES:
+        if layer_of(name) in {"client", "enqueuing", "schema", "model"}:
+            assert "trio" not in {imported.split(".")[0] for imported in imports(name)}, name
 
 
 def test_the_environment_is_read_in_settings_only():

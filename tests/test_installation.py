@@ -26,13 +26,14 @@ from tests.folders import open_folder
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
 BASE = PROJECT["dependencies"]
+CLI = BASE + PROJECT["optional-dependencies"]["cli"]
 SERVER = BASE + PROJECT["optional-dependencies"]["server"]
 
 # Each way to name the distribution ``taskflow`` to an installer, with or without extra and version.
 NAMED = r"(?<![\w./@-])taskflow(?![\w/:-]|\.\w)"
 FOREIGN = re.compile(
     rf"\b(?:pip[\d.]*|pipx|uv|poetry|pdm)\b[^\n#]*\b(?:install|add|download|wheel|run)\b[^\n`#]*{NAMED}"
-    rf"|{NAMED}(?:\[(?:server|embedded|otel)|\s*(?:[=~<>!]=|===)\s*\d)",
+    rf"|{NAMED}(?:\[(?:cli|server|embedded|otel)|\s*(?:[=~<>!]=|===)\s*\d)",
     re.IGNORECASE,
 )
 WRITTEN = {".py", ".md", ".toml", ".sh", ".yaml", ".yml", ".html", ".txt", ".service", ".lock", ""}
@@ -47,8 +48,8 @@ exit 1
 """
 
 PROGRAM = """
-import sys
-import taskflow, trio
+import asyncio, sys
+import taskflow
 from taskflow import BlockingClient, Client, Unprocessable, enqueue, enqueue_many
 
 def no_connection():
@@ -66,7 +67,12 @@ async def main():
         async with client.iter_events(task.id) as events:
             return [event.status async for event in events][-1]
 
-print(trio.run(main), no_connection())
+if sys.argv[2] == "trio":
+    import trio
+    last = trio.run(main)
+else:
+    last = asyncio.run(main())
+print(last, no_connection())
 foreign = ("quart", "asks", "psycopg", "click", "structlog", "dotenv", "anyio._backends._trio")
 print([name for name in foreign if name in sys.modules])
 """
@@ -132,6 +138,13 @@ def alone(tmp_path_factory) -> tuple[dict[str, str], Path]:
 
 
 @pytest.fixture(scope="module")
+def command_line(tmp_path_factory) -> tuple[dict[str, str], Path]:
+    """With the extra ``cli``."""
+    folder = tmp_path_factory.mktemp("cli")
+    return install(closure(CLI), folder), folder
+
+
+@pytest.fixture(scope="module")
 def served(tmp_path_factory) -> tuple[dict[str, str], Path]:
     """With the extra ``server``."""
     folder = tmp_path_factory.mktemp("server")
@@ -139,8 +152,8 @@ def served(tmp_path_factory) -> tuple[dict[str, str], Path]:
 
 
 def test_alone_it_brings_little():
-    assert {Requirement(text).name for text in BASE} == {"httpx", "msgspec", "trio"}
-    assert not {"asks", "quart", "psycopg", "click"} & closure(BASE)
+    assert {Requirement(text).name for text in BASE} == {"anyio", "httpx", "msgspec"}
+    assert not {"asks", "quart", "psycopg", "click", "trio"} & closure(BASE)
     assert (REPOSITORY / "taskflow" / "py.typed").exists()
 
 
@@ -157,10 +170,12 @@ def test_packages_whose_internals_are_used_have_the_tested_version():
     assert {name: locked[name] for name in exact} == exact
 
 
-def test_alone_it_has_the_clients_and_enqueue(alone):
-    """The clients work, and so does ``enqueue`` if psycopg is installed."""
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_alone_it_has_the_clients_and_enqueue(loop, alone, tmp_path):
+    """The clients work, without Trio too, and so does ``enqueue`` if psycopg is installed."""
+    place = (install(closure([*BASE, "trio"]), tmp_path), tmp_path) if loop == "trio" else alone
     with LiveServer(database_url=MEMORY_URL) as server:
-        ended = run(*alone, "-c", PROGRAM, server.url)
+        ended = run(*place, "-c", PROGRAM, server.url, loop)
     assert (ended.stdout.splitlines(), ended.stderr) == (
         ["invalid_url", "FAILED psycopg", "[]"],
         "",
@@ -174,9 +189,9 @@ def test_without_extras_the_command_says_what_is_missing(alone):
     assert line.endswith(f"run {install_command('server')}")
 
 
-def test_with_click_and_rich_it_has_the_commands_over_http(tmp_path):
-    """No more is needed to ask a service than these two; for the rest it says what is missing."""
-    asking = install(closure([*BASE, "click", "rich"]), tmp_path), tmp_path
+def test_the_extra_cli_has_the_commands_over_http(command_line):
+    """No more is needed to call a service; for the rest it says what is missing."""
+    asking, folder = command_line, command_line[1]
     with LiveServer(database_url=MEMORY_URL) as server:
         for command in (["submit", "no url"], ["list"], ["schedules"], ["stats"], ["queues"]):
             ended = run(*asking, "-m", "taskflow", *command, TASKFLOW_URL=server.url)
@@ -186,7 +201,7 @@ def test_with_click_and_rich_it_has_the_commands_over_http(tmp_path):
         assert ended.returncode == 1
         [line] = ended.stderr.splitlines()
         assert line.endswith(f"run {install_command('server')}")
-    (tmp_path / ".env").write_text("TASKFLOW_API_KEY=x\n")
+    (folder / ".env").write_text("TASKFLOW_API_KEY=x\n")
     reported = run(
         *asking, "-m", "taskflow", "list", "--timeout", "0.1", TASKFLOW_URL="http://[::1]:1"
     )

@@ -1,4 +1,4 @@
-"""Writes the blocking client from the one on Trio: ``python -m tools.blocking``."""
+"""Writes the blocking client from the asynchronous one: ``python -m tools.blocking``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 CLIENT = Path(__file__).parents[1] / "taskflow" / "client"
-SOURCE, WRITTEN = CLIENT / "on_trio", CLIENT / "blocking"
+SOURCE, WRITTEN = CLIENT / "asynchronous", CLIENT / "blocking"
 MODULES = (
     "transport.py",
     "streams.py",
@@ -20,7 +20,7 @@ MODULES = (
     "credentials.py",
     "client.py",
 )
-NOTE = "# Written by `python -m tools.blocking` from taskflow/client/on_trio/{}: change that.\n\n"
+NOTE = "# Written by `python -m tools.blocking` from client/asynchronous/{}: change that.\n\n"
 
 # In this order; each is a regular expression and its replacement.
 WORDS = (
@@ -39,12 +39,9 @@ WORDS = (
     (r"\bClient\b", "BlockingClient"),
     (r"\bHTTPX_CLIENT\b", "Client"),
     (r"\bAsyncBaseTransport\b", "BaseTransport"),
-    (r"\bon_trio\b", "blocking"),
-    (r"\btrio\.current_time\b", "time.monotonic"),
-    (r"\btrio\.sleep\b", "time.sleep"),
-    (r"^import trio$", "import time"),
-    (r"TaskFlow's client on Trio", "TaskFlow's client that blocks"),
-    (r"tasks of Trio at once", "threads at once"),
+    (r"\basynchronous\b", "blocking"),
+    (r"TaskFlow's client on asyncio and Trio", "TaskFlow's client that blocks"),
+    (r"tasks of asyncio or Trio", "threads"),
 )
 
 

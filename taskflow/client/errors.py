@@ -5,6 +5,7 @@ The tree::
     ClientError
     ├── InvalidArgument          an argument is invalid (also a ValueError and a TypeError)
     ├── InvalidEnvironment       an environment variable is invalid
+    ├── ClientUnusable           the client is closed, or of another event loop
     ├── Unreachable              no response; the request may have been processed
     ├── UnexpectedResponse         the response is not one of TaskFlow
     ├── NotFinished                 a task did not finish in time (also a TimeoutError)
@@ -54,6 +55,10 @@ class InvalidArgument(ClientError, ValueError, TypeError):
 
 class InvalidEnvironment(ClientError, SettingsError):
     """An environment variable is invalid; nothing was sent."""
+
+
+class ClientUnusable(ClientError, RuntimeError):
+    """The client is closed, or was used on another event loop before; nothing was sent."""
 
 
 class Unreachable(ClientError):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
 
-from taskflow.client.errors import NotFinished, TaskCanceled, TaskFailed
+from taskflow.client.errors import NotFinished, TaskCanceled, TaskFailed, UnexpectedResponse
 from taskflow.model import outcome
 from taskflow.model import task as kept
 from taskflow.model.task import TaskStatus
@@ -41,6 +41,9 @@ class Result(outcome.StoredResponse, frozen=True, kw_only=True):
         return json.loads(self.content)
 
 
+_KEPT_PAYLOAD: Final[Any] = kept.Task.payload
+
+
 class Task(kept.Task, frozen=True, kw_only=True):
     """A task, with the attributes of ``taskflow.model.task.Task``.
 
@@ -56,10 +59,27 @@ class Task(kept.Task, frozen=True, kw_only=True):
         """Whether the task is finished."""
         return self.status.is_final
 
+    @property  # type: ignore[misc]  # the field remains, as it was received
+    def payload(self) -> Any:
+        """The payload: text, or a dictionary and so on. It is read anew each time.
+
+        Raises:
+            UnexpectedResponse: Python cannot read it, such as a number of 5,000 digits.
+        """
+        try:
+            return json.loads(self.payload_bytes)
+        except ValueError as error:
+            raise UnexpectedResponse(f"the payload cannot be read: {error}") from None
+
     @property
-    def payload_json(self) -> Any:
-        """The payload, read by the standard library."""
-        return json.loads(bytes(self.payload))
+    def payload_bytes(self) -> bytes:
+        """The payload as JSON, byte for byte as it was submitted."""
+        return bytes(_KEPT_PAYLOAD.__get__(self))
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the payload and the result."""
+        return len(self.payload_bytes) + (len(bytes(self.result.result)) if self.result else 0)
 
     def raise_for_failure(self) -> Result:
         """Return the result of a COMPLETED task.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeAlias
 
 import msgspec
 import trio
@@ -13,7 +14,7 @@ from taskflow.fetch.dialing import dial, secure
 from taskflow.fetch.errors import BadResponse, NotConnected, ProxyFailed, mapped_errors
 from taskflow.fetch.guard import Guard
 from taskflow.fetch.resolver import Resolver
-from taskflow.fetch.stream import Connection, PlainStream, PoolKey, TlsStream, pool_key_of
+from taskflow.fetch.stream import Connection, PlainStream, PoolKey, Stream, TlsStream, pool_key_of
 from taskflow.fetch.tunnel import connect_to, is_accepting, open_tunnel, secure_through
 from taskflow.model.hostname import Address
 from taskflow.model.invalid_url import FetchError
@@ -22,6 +23,9 @@ from taskflow.model.url import Target
 
 IDLE_SECONDS: Final = 30.0
 """Idle timeout of a connection."""
+
+Dial: TypeAlias = Callable[[Target], Stream]
+"""Returns a connection to a target in place of the network."""
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -117,6 +121,7 @@ class Transport:
         ssl_context: The TLS configuration; for HTTP/1.1 only.
         guard: Decides which targets are allowed.
         idle: The idle connections.
+        dial: Connects in place of the network: no guard, name, certificate or proxy matters.
     """
 
     def __init__(
@@ -126,7 +131,9 @@ class Transport:
         ssl_context: ssl.SSLContext,
         guard: Guard,
         idle: IdleConnections,
+        dial: Dial | None = None,
     ) -> None:
+        self._dial = dial
         self._resolver = resolver
         self._ssl_context = ssl_context
         self._guard = guard
@@ -156,6 +163,10 @@ class Transport:
             FetchError: The target is blocked, its name does not resolve, the connection fails, or
                 its certificate is not trusted.
         """
+        if self._dial is not None:
+            dialed = Connection(self._dial(target), target)
+            self._in_use.add(dialed)
+            return dialed
         key = pool_key_of(target, proxy, "" if tls is None else tls.name)
         connection = None if fresh else self._idle.take(key)
         if connection is None:

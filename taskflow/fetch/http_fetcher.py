@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from taskflow.fetch.authentication import Authenticator, ClientTls
 from taskflow.fetch.body import kept_form
-from taskflow.fetch.connection_pool import IdleConnections, Statistics, Transport
+from taskflow.fetch.connection_pool import Dial, IdleConnections, Statistics, Transport
 from taskflow.fetch.dialing import default_ssl_context
 from taskflow.fetch.egress_health import EgressHealth, EgressRoutes, pause
 from taskflow.fetch.errors import (
@@ -65,6 +65,7 @@ async def open_fetcher(
     resolver: Resolver | None = None,
     ssl_context: ssl.SSLContext | None = None,
     metrics: Metrics | None = None,
+    dial: Dial | None = None,
 ) -> AsyncIterator[HttpFetcher]:
     """Open a fetcher, and close its connections at the end.
 
@@ -73,6 +74,7 @@ async def open_fetcher(
         resolver: Resolves names; by default with the system's resolver.
         ssl_context: The TLS configuration; by default with the system's certificate authorities.
         metrics: Counts blocked fetches.
+        dial: Connects in place of the network.
 
     Raises:
         SettingsError: A rule of the guard is invalid.
@@ -89,6 +91,7 @@ async def open_fetcher(
             per_origin=settings.workers,
             overall=max(MIN_IDLE_CONNECTIONS, 2 * settings.workers),
         ),
+        dial=dial,
     )
     try:
         yield HttpFetcher(settings, transport, metrics, routes)

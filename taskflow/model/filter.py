@@ -90,7 +90,7 @@ def tag_text(value: TagValue) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def url_of(payload: msgspec.Raw) -> str:
+def url_of(payload: msgspec.Raw | bytes) -> str:
     """Return the submitted URL of a payload; empty if it has none."""
     text = bytes(payload).lstrip()
     try:

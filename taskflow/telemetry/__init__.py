@@ -5,6 +5,7 @@ from taskflow.telemetry.log import (
     configure,
     emit,
     emit_throttled,
+    muted_log,
     node_name,
     report_repeats,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "configure",
     "emit",
     "emit_throttled",
+    "muted_log",
     "node_name",
     "report_repeats",
 ]

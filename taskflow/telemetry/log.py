@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Hashable, Mapping, MutableMapping
+from collections.abc import Hashable, Iterator, Mapping, MutableMapping
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, Final, Generic, Literal, TextIO, TypeVar, cast
@@ -106,6 +106,17 @@ def configure(level: str, log_format: Literal["auto", "console", "json"]) -> Non
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _stderr)),
         cache_logger_on_first_use=False,
     )
+
+
+@contextlib.contextmanager
+def muted_log() -> Iterator[None]:
+    """Log errors only during the block: for a service within another program."""
+    global _min_level  # noqa: PLW0603 - there is one log
+    before, _min_level = _min_level, max(_min_level, LEVELS["error"])
+    try:
+        yield
+    finally:
+        _min_level = before
 
 
 def _console_format() -> list[Any]:

@@ -8,13 +8,13 @@ import math
 import uuid
 
 import pytest
-import trio
 
 import taskflow
 from taskflow import BlockingClient, Client, ClientError, InvalidArgument, Submission
 from taskflow.client.options import Filters, Options
 from taskflow.schema.filters import FILTERS
 from taskflow.schema.tasks import TaskRequest
+from tests.client.loops import LOOPS, run
 
 # No server listens there: a call that is sent is Unreachable, which is a ClientError, too.
 NOWHERE = "http://127.0.0.1:1"
@@ -105,8 +105,9 @@ def test_blocking(name):
 @pytest.mark.parametrize(
     "name", ["Client.get", "Client.submit_many", "Client.list_tasks", "Client.iter_events"]
 )
-def test_on_trio(name):
-    """The same on Trio, of which the blocking client is written."""
+@pytest.mark.parametrize("loop", LOOPS)
+def test_asynchronously(name, loop):
+    """The same with the client of which the blocking one is written."""
 
     async def work():
         async with Client(NOWHERE, timeout_seconds=0.001) as client:
@@ -125,7 +126,7 @@ def test_on_trio(name):
                     except ClientError as error:
                         assert "\n" not in str(error), (parameter, value)
 
-    trio.run(work)
+    run(loop, work)
 
 
 @pytest.mark.parametrize("kind", [Client, BlockingClient])

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from taskflow import BlockingClient, Client, NotFinished, Submission, TaskStatus, Unprocessable
+from taskflow.client.asynchronous import streams
 from taskflow.client.blocking import streams as blocking_streams
-from taskflow.client.on_trio import streams
 from tests.client.proxy import Proxy
 from tests.service.targets import Target as HeldTarget
 from tools.blocking import MODULES, WRITTEN, written

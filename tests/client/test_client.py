@@ -1,4 +1,4 @@
-"""The client on Trio against services on both stores, over real sockets."""
+"""The client on Trio and asyncio, against services on both stores, over real sockets."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import socket
 import uuid
 
 import pytest
-import trio
 
 from taskflow import (
     AttemptRecord,
     BadRequest,
     Client,
+    ClientError,
+    ClientUnusable,
     Conflict,
     Forbidden,
     Gone,
@@ -32,24 +33,12 @@ from taskflow import (
     Unreachable,
 )
 from tests.api.live import LiveServer
+from tests.client.loops import LOOPS, beside, current_time, in_thread, move_on_after, run, sleep
 from tests.client.proxy import Proxy
 from tests.service.targets import SocketServer
 from tests.service.targets import Target as HeldTarget
 
 SOON_SECONDS = 90.0
-
-
-@pytest.fixture(params=["memory", "postgres"])
-def service(request):
-    """Each of the shared services in turn."""
-    name = {"memory": "memory_server", "postgres": "postgres_api"}[request.param]
-    return request.getfixturevalue(name)
-
-
-@pytest.fixture
-async def client(service):
-    async with Client(service.url) as client:
-        yield client
 
 
 @pytest.fixture
@@ -88,6 +77,23 @@ class TestVerbs:
         assert isinstance(attempt, AttemptRecord)
         assert attempt.status_code == 200
 
+    async def test_payloads_are_plain_python(self, client):
+        """Any JSON, also numbers that no other language has; and the bytes that were submitted."""
+        body = {"a": [1, 2.5, None, True, "\xe9"], "b": {"c": 10**15}}
+        plain = {"url": "http://x.invalid/", "body": body}
+        assert (await client.submit(plain, delay_seconds=60)).payload == plain
+        assert (await client.submit("text", delay_seconds=60)).payload == "text"
+        document = b'{"payload": [1e400,  1.50], "delay_seconds": 60}'
+        [task] = await client.submit_all([Submission.from_json(document)])
+        found = await client.get(str(task.id))
+        assert found.payload == [float("inf"), 1.5]
+        assert found.payload_bytes == b"[1e400,  1.50]"
+        long = Submission.from_json(b'{"payload": [%s], "delay_seconds": 60}' % (b"9" * 5000))
+        [task] = await client.submit_all([long])
+        with pytest.raises(ClientError, match="payload cannot be read"):
+            _ = task.payload
+        assert len(task.payload_bytes) == 5002
+
     async def test_results_that_are_not_json(self, client, target):
         text = await client.submit(target.url + "/text", wait_seconds=10)
         assert text.raise_for_failure().text == "h\xe9llo"
@@ -118,10 +124,10 @@ class TestVerbs:
 
     async def test_waiting_times_out(self, client, target):
         task = await client.submit(target.url, delay_seconds=3600)
-        began = trio.current_time()
+        began = current_time()
         with pytest.raises(TimeoutError) as raised:
             await client.wait(task.id, 0.3)
-        assert trio.current_time() - began > 0.25
+        assert current_time() - began > 0.25
         assert isinstance(raised.value, NotFinished)
         await client.cancel(task.id)
         assert (await client.wait(task.id)).status is TaskStatus.CANCELED
@@ -135,12 +141,14 @@ class TestVerbs:
             await client.submit_all(["no url", Submission("no url", priority=1000)])
         assert [problem.pointer for problem in refused.value.errors] == ["#/1/priority"]
 
-    async def test_submit_many(self, client):
+    async def test_submit_many(self, client, queue):
         async def items():
             for number in range(25):
-                await trio.lowlevel.checkpoint()
+                await sleep(0)
                 yield (
-                    None if number % 10 == 7 else Submission("x", queue="?" * (number == 9) or "m")
+                    None
+                    if number % 10 == 7
+                    else Submission("x", queue="?" * (number == 9) or queue)
                 )
 
         reported = [one async for one in client.submit_many(items(), at_once=10)]
@@ -150,7 +158,7 @@ class TestVerbs:
         assert [problem.pointer for problem in refused[9].errors] == ["#/queue"]
         assert str(refused[7]).startswith("payload is null")
         ids = {one.task.id for one in reported if one.task}
-        assert ids == {task.id async for task in client.iter_tasks(queue="m", page=7)}
+        assert ids == {task.id async for task in client.iter_tasks(queue=queue, page=7)}
         assert [one async for one in client.submit_many([])] == []
 
     async def test_tasks_are_found(self, client):
@@ -263,7 +271,7 @@ class TestEvents:
                 reported = [await anext(events)]
                 proxy.cut()
                 made += [await direct.submit("x", tags={"m": mark}) for _ in range(3)]
-                with trio.fail_after(SOON_SECONDS):
+                with move_on_after(SOON_SECONDS):
                     reported += [await anext(events) for _ in range(11)]
                 assert events.position == reported[-1].id
             assert proxy.connections == 2
@@ -299,17 +307,17 @@ class TestTrouble:
 
     async def test_waiting_survives_a_lost_connection(self, service, held):
         with Proxy(service.url) as proxy:
-            async with Client(proxy.url) as client, trio.open_nursery() as nursery:
+            async with Client(proxy.url) as client:
                 task = await client.submit(held.url + "/held")
 
-                @nursery.start_soon
                 async def end_it():
-                    await trio.to_thread.run_sync(held.wait_for, "/held")
+                    await in_thread(held.wait_for, "/held")
                     proxy.cut()
-                    await trio.sleep(0.2)
+                    await sleep(0.2)
                     held.release()
 
-                ended = await client.wait(task.id, SOON_SECONDS)
+                async with beside(end_it):
+                    ended = await client.wait(task.id, SOON_SECONDS)
         assert ended.status is TaskStatus.COMPLETED
 
     async def test_submit_many_survives_an_outage(self, service):
@@ -367,11 +375,11 @@ class TestTrouble:
         with Proxy(service.url) as proxy:
             async with Client(proxy.url) as client:
                 task = await client.submit("x", delay_seconds=3600)
-                with trio.move_on_after(0.1):
+                with move_on_after(0.1):
                     await client.wait(task.id)
                 async with client.iter_events(task.id) as events:
                     await anext(events)
-                    with trio.move_on_after(0.1):
+                    with move_on_after(0.1):
                         await anext(events)
                     assert proxy.connections == 2
                 assert (await client.cancel(task.id)).status is TaskStatus.CANCELED
@@ -379,6 +387,24 @@ class TestTrouble:
 
 
 class TestErrors:
+    async def test_a_closed_client_says_so(self, client):
+        await client.stats()
+        await client.aclose()
+        with pytest.raises(ClientUnusable, match="closed"):
+            await client.stats()
+        with pytest.raises(ClientUnusable, match="closed"):
+            await anext(client.iter_tasks())
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_another_event_loop(self, loop):
+        """A client that a program keeps from one run to the next gets one clear error."""
+        client = Client("http://127.0.0.1:1", timeout_seconds=0.001)
+        for error in (Unreachable, ClientUnusable, ClientUnusable):
+            with pytest.raises(ClientError) as raised:
+                run(loop, client.stats)
+            assert type(raised.value) is error
+        assert "make one client for each" in str(raised.value)
+
     async def test_errors_of_the_service(self, target):
         with LiveServer(
             database_url="memory://",

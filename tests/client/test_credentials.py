@@ -1,25 +1,12 @@
-"""Credentials by the client on Trio; the blocking one is made from it."""
+"""Credentials by the client; the blocking one is made from it."""
 
 from __future__ import annotations
 
 import pytest
 
-from taskflow import Client, Conflict, NotFound, Unprocessable
+from taskflow import Conflict, NotFound, Unprocessable
 
 BEARER = {"kind": "bearer", "token": "t0ken", "hosts": ["a.example"]}
-
-
-@pytest.fixture(params=["memory", "postgres"])
-def service(request):
-    """Each of the shared services in turn."""
-    name = {"memory": "memory_server", "postgres": "postgres_api"}[request.param]
-    return request.getfixturevalue(name)
-
-
-@pytest.fixture
-async def client(service):
-    async with Client(service.url) as client:
-        yield client
 
 
 async def test_from_its_making_to_its_end(client):

@@ -55,9 +55,9 @@ def test_an_existing_task_is_returned_or_replaced(connections):
     assert (second.id, second.existing) == (first.id, Existing.RETURNED)
     replaced = submit(other, "c", OnConflict.REPLACE)
     assert (replaced.id, replaced.existing) == (first.id, Existing.REPLACED)
-    assert replaced.payload_json == "c"
+    assert replaced.payload == "c"
     other.rollback()
-    assert submit(other, "d").payload_json == "a"
+    assert submit(other, "d").payload == "a"
 
 
 def test_a_rejection_leaves_the_transaction_as_it_is(connections):

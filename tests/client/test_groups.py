@@ -8,7 +8,6 @@ import pytest
 
 from taskflow import (
     BlockingClient,
-    Client,
     Conflict,
     GroupStatus,
     InvalidArgument,
@@ -18,19 +17,6 @@ from taskflow import (
 )
 
 LATER = {"delay_seconds": 3600}
-
-
-@pytest.fixture(params=["memory", "postgres"])
-def service(request):
-    """Each of the shared services in turn."""
-    name = {"memory": "memory_server", "postgres": "postgres_api"}[request.param]
-    return request.getfixturevalue(name)
-
-
-@pytest.fixture
-async def client(service):
-    async with Client(service.url) as client:
-        yield client
 
 
 async def test_tasks_join_a_group(client):

@@ -11,11 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 import pytest
-import trio
 import trustme
 
 from taskflow import BlockingClient, Client, Unreachable
 from tests.cli.command import CommandLine
+from tests.client.loops import LOOPS, run
 
 VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -120,10 +120,11 @@ def test_the_clients(url, trusted, tmp_path, monkeypatch):
             with BlockingClient(url) as client:
                 task = client.submit("no url")
                 assert client.wait(task.id, 60).error_type == "invalid_url"
-            trio.run(wait_on_trio, url, task.id)
+            for loop in LOOPS:
+                run(loop, wait_asynchronously, url, task.id)
 
 
-async def wait_on_trio(url, task_id):
+async def wait_asynchronously(url, task_id):
     async with Client(url) as client:
         assert (await client.wait(task_id, 60)).id == task_id
 

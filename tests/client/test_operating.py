@@ -1,4 +1,4 @@
-"""Queues, schedules, exports and results, by the client on Trio against both stores."""
+"""Queues, schedules, exports and results, by the client against both stores."""
 
 from __future__ import annotations
 
@@ -31,23 +31,10 @@ from tests.api.live import LiveServer
 from tests.client.test_client import Always
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def service(request):
-    """Each of the shared services in turn."""
-    name = {"memory": "memory_server", "postgres": "postgres_api"}[request.param]
-    return request.getfixturevalue(name)
-
-
-@pytest.fixture
-async def client(service):
-    async with Client(service.url) as client:
-        yield client
-
-
 class TestQueues:
-    async def test_queues_and_schedules(self, client):
+    async def test_queues_and_schedules(self, client, queue):
         made = await client.queues.put(
-            "asked",
+            queue,
             max_concurrency=3,
             rate=Rate(5.0, 10),
             per_host=HostLimits(2, Rate(1.0, 1)),
@@ -55,18 +42,18 @@ class TestQueues:
         )
         assert made.sign
         assert made.egress_proxy is None
-        changed = await client.queues.update("asked", egress_proxy="http://me:it@proxy.example")
+        changed = await client.queues.update(queue, egress_proxy="http://me:it@proxy.example")
         assert changed.egress_proxy == "http://***@proxy.example"
-        assert (await client.queues.update("asked", sign=None)).sign is None
+        assert (await client.queues.update(queue, sign=None)).sign is None
         assert (made.max_concurrency, made.rate, made.paused) == (3, Rate(5.0, 10), False)
         assert made.per_host == HostLimits(2, Rate(1.0, 1))
-        assert (await client.queues.pause("asked")).paused
-        assert (await client.queues.get("asked")).paused
-        await client.submit("x", queue="asked")
-        assert (await client.queues.purge("asked")).count == 1
-        assert not (await client.queues.resume("asked")).paused
-        assert "asked" in [queue.name for queue in await client.queues.all()]
-        nothing = await client.queues.put("asked")
+        assert (await client.queues.pause(queue)).paused
+        assert (await client.queues.get(queue)).paused
+        await client.submit("x", queue=queue)
+        assert (await client.queues.purge(queue)).count == 1
+        assert not (await client.queues.resume(queue)).paused
+        assert queue in [one.name for one in await client.queues.all()]
+        nothing = await client.queues.put(queue)
         assert (nothing.rate, nothing.per_host, nothing.max_concurrency) == (None, None, None)
 
     async def test_invalid_values(self, client):
@@ -131,26 +118,26 @@ class TestSchedules:
 
 
 class TestFinding:
-    async def test_some_fields_only(self, client, target):
-        task = await client.submit(target.url + "/json", queue="some", wait_seconds=10)
-        [found] = await client.list_tasks(queue="some", fields=["attempt"])
+    async def test_some_fields_only(self, client, target, queue):
+        task = await client.submit(target.url + "/json", queue=queue, wait_seconds=10)
+        [found] = await client.list_tasks(queue=queue, fields=["attempt"])
         assert (found.id, found.status, found.attempt) == (task.id, TaskStatus.COMPLETED, 1)
         assert found.result is None
         assert found.queue == "default"
 
-    async def test_an_export(self, client):
+    async def test_an_export(self, client, queue):
         payload = '{\n"url": "http://x.invalid/",\n"body": "a\\nb"}'
         await client.submit_all([json.loads(payload)] * 7)
-        document = f'{{"payload": {payload}, "queue": "exported"}}'
+        document = f'{{"payload": {payload}, "queue": "{queue}"}}'
         one = Submission.from_json(document)
         reported = [submitted async for submitted in client.submit_many([one] * 250)]
         assert all(submitted.task for submitted in reported)
-        lines = [line async for line in client.export(queue="exported")]
+        lines = [line async for line in client.export(queue=queue)]
         assert len(lines) == 250
-        assert all(json.loads(line)["queue"] == "exported" for line in lines)
-        async with client.export(queue="exported", fields=["queue", "status"], limit=3) as some:
+        assert all(json.loads(line)["queue"] == queue for line in lines)
+        async with client.export(queue=queue, fields=["queue", "status"], limit=3) as some:
             assert [list(json.loads(line)) async for line in some] == [["status", "queue"]] * 3
-        async with client.export(queue="exported") as left_early:
+        async with client.export(queue=queue) as left_early:
             await anext(left_early)
 
     async def test_a_result_to_be_saved(self, client, target):
@@ -252,21 +239,23 @@ def test_blocking(memory_server):
 
 
 class TestAudit:
-    async def test_the_audit_log(self, client):
+    async def test_the_audit_log(self, client, queue):
         """Entries come newest first, page by page, and filters select them."""
         since = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=5)
-        for name in ("a-log", "b-log"):
+        for name in (f"{queue}-a", f"{queue}-b"):
             await client.queues.pause(name)
             await client.queues.resume(name)
-        found = [one async for one in client.iter_audit(page=1, target="b-log", at_after=since)]
+        found = [
+            one async for one in client.iter_audit(page=1, target=f"{queue}-b", at_after=since)
+        ]
         assert [one.action for one in found] == [Action.QUEUE_RESUME, Action.QUEUE_PAUSE]
         assert {(one.target_kind, one.target, one.actor) for one in found} == {
-            (TargetKind.QUEUE, "b-log", None)
+            (TargetKind.QUEUE, f"{queue}-b", None)
         }
         pauses = client.iter_audit(action=Action.QUEUE_PAUSE, target_kind="queue")
         assert {one.action for one in [one async for one in pauses]} == {Action.QUEUE_PAUSE}
         assert [one async for one in client.iter_audit(actor="nobody")] == []
-        assert [one async for one in client.iter_audit(at_before=since, target="a-log")] == []
+        assert [one async for one in client.iter_audit(at_before=since, target=f"{queue}-a")] == []
 
     async def test_invalid_filters(self, client):
         """The service says what is wrong with a filter; the client, with an argument."""

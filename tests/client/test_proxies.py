@@ -12,12 +12,12 @@ from functools import partial
 from urllib.parse import urlsplit
 
 import pytest
-import trio
 
 import taskflow
 from taskflow.client.errors import ClientError, InvalidEnvironment
 from taskflow.client.proxies import is_loopback, proxy_for
 from tests.cli.command import CommandLine
+from tests.client.loops import run
 from tests.service.processes import wait_until
 
 ELSEWHERE = "http://taskflow.test"
@@ -108,7 +108,7 @@ def proxy(memory_server):
 
 
 def stats(url, kind, timeout_seconds=60):
-    """Call ``GET /stats`` with one of the two clients."""
+    """Call ``GET /stats`` with the blocking client, or with the other one on an event loop."""
     if kind == "blocking":
         with taskflow.BlockingClient(url, timeout_seconds=timeout_seconds) as client:
             return client.stats()
@@ -117,7 +117,7 @@ def stats(url, kind, timeout_seconds=60):
         async with taskflow.Client(url, timeout_seconds=timeout_seconds) as client:
             return await client.stats()
 
-    return trio.run(call)
+    return run(kind, call)
 
 
 def error_of(url, kind):
@@ -127,7 +127,7 @@ def error_of(url, kind):
     return caught.value
 
 
-KINDS = pytest.mark.parametrize("kind", ["trio", "blocking"])
+KINDS = pytest.mark.parametrize("kind", ["trio", "asyncio", "blocking"])
 
 
 class TestRule:

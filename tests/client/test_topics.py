@@ -7,23 +7,10 @@ import uuid
 
 import pytest
 
-from taskflow import BlockingClient, Client, InvalidArgument, NotFound, TaskStatus, Unprocessable
+from taskflow import BlockingClient, InvalidArgument, NotFound, TaskStatus, Unprocessable
 from taskflow.model.signature import new_secret
 
 NOWHERE = "http://127.0.0.1:9/"
-
-
-@pytest.fixture(params=["memory", "postgres"])
-def service(request):
-    """Each of the shared services in turn."""
-    name = {"memory": "memory_server", "postgres": "postgres_api"}[request.param]
-    return request.getfixturevalue(name)
-
-
-@pytest.fixture
-async def client(service):
-    async with Client(service.url) as client:
-        yield client
 
 
 async def test_a_topic(client):

@@ -12,7 +12,7 @@ from taskflow.cli.output import Column
 from taskflow.cli.remote.options import declared_option, declared_options
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.text import moment
-from taskflow.client.on_trio.client import Client
+from taskflow.client.asynchronous.client import Client
 from taskflow.model.audit import AuditEntry
 from taskflow.schema.query import LARGEST_PAGE, AuditRequest
 

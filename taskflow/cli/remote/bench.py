@@ -13,7 +13,7 @@ from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.remote.measurement import Measurement, Report, serve_target
 from taskflow.cli.remote.remote_service import RemoteService, address_for, service_options
 from taskflow.cli.remote.values import DURATION
-from taskflow.client.on_trio.client import Client
+from taskflow.client.asynchronous.client import Client
 from taskflow.client.proxies import is_loopback
 from taskflow.model.display import duration
 

@@ -18,7 +18,7 @@ from taskflow.cli.remote.input_lines import STANDARD_INPUT
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.sections import Commands
 from taskflow.cli.text import moment_and_age
-from taskflow.client.on_trio.client import Client
+from taskflow.client.asynchronous.client import Client
 from taskflow.model.sealed_credential import CredentialSummary
 
 _COLUMNS: Final = (

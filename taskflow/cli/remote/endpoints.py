@@ -17,7 +17,7 @@ from taskflow.cli.remote.remote_service import RemoteService, json_option, servi
 from taskflow.cli.remote.values import HEADER_FIELD, PAST, dict_of
 from taskflow.cli.sections import Commands
 from taskflow.cli.text import moment, moment_and_age
-from taskflow.client.on_trio.client import Client
+from taskflow.client.asynchronous.client import Client
 from taskflow.client.task import Task
 from taskflow.model.delivery import Delivery
 from taskflow.model.topics import Endpoint, Recovered

@@ -16,8 +16,8 @@ from taskflow.cli.remote.remote_service import RemoteService, json_option, servi
 from taskflow.cli.remote.task_ids import TASK_ID, full_id
 from taskflow.cli.remote.values import TAG, dict_of
 from taskflow.cli.text import moment, safe
+from taskflow.client.asynchronous.client import Client
 from taskflow.client.errors import EventsMissed
-from taskflow.client.on_trio.client import Client
 from taskflow.model.event import TaskEvent
 from taskflow.model.task import TagValue, TaskStatus
 

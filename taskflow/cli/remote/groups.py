@@ -21,7 +21,7 @@ from taskflow.cli.remote.remote_service import RemoteService, json_option, servi
 from taskflow.cli.remote.values import dict_of
 from taskflow.cli.sections import Commands
 from taskflow.cli.text import moment, moment_and_age
-from taskflow.client.on_trio.client import Client
+from taskflow.client.asynchronous.client import Client
 from taskflow.client.options import Submission
 from taskflow.model.groups import Group
 from taskflow.schema.groups import GroupRequest

@@ -17,7 +17,7 @@ from taskflow.cli.output import Column
 from taskflow.cli.remote.options import filter_options, filters_of
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.text import ago, safe_json
-from taskflow.client.on_trio.client import Client
+from taskflow.client.asynchronous.client import Client
 from taskflow.client.options import Filters
 from taskflow.client.task import Task
 from taskflow.model.display import duration
@@ -58,8 +58,8 @@ def _duration_of(task: Task) -> float | None:
 
 
 def _url_of(task: Task) -> str:
-    payload = bytes(task.payload)[:_MAX_PAYLOAD_BYTES].decode("utf-8", "replace")
-    return url_of(task.payload) or payload
+    beginning = task.payload_bytes[:_MAX_PAYLOAD_BYTES].decode("utf-8", "replace")
+    return url_of(task.payload_bytes) or beginning
 
 
 def _error_of(task: Task) -> str | None:

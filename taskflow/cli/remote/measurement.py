@@ -15,9 +15,9 @@ import trio
 from taskflow.cli.exit_status import Failure
 from taskflow.cli.remote.progress import Meter, meter
 from taskflow.cli.remote.task_actions import total_of
+from taskflow.client.asynchronous.client import Client
+from taskflow.client.asynchronous.streams import TaskStream
 from taskflow.client.errors import ClientError
-from taskflow.client.on_trio.client import Client
-from taskflow.client.on_trio.streams import TaskStream
 from taskflow.client.task import Task
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import TaskStatus

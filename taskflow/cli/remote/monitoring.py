@@ -22,8 +22,8 @@ from taskflow.cli.remote.remote_service import (
 )
 from taskflow.cli.remote.values import DURATION
 from taskflow.cli.text import ago, moment
+from taskflow.client.asynchronous.client import Client
 from taskflow.client.errors import ClientError
-from taskflow.client.on_trio.client import Client
 from taskflow.model.display import duration
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
 from taskflow.model.queues import QueueStatistics, TaskStatistics, TotalStatistics

@@ -15,7 +15,7 @@ from taskflow.cli.remote.remote_service import RemoteService, json_option, servi
 from taskflow.cli.remote.task_actions import confirm, total_of
 from taskflow.cli.remote.values import LIMIT, NO_LIMIT, TEXT_OR_FILE, WHOLE_LIMIT
 from taskflow.cli.sections import Commands
-from taskflow.client.on_trio.client import Client
+from taskflow.client.asynchronous.client import Client
 from taskflow.model.display import YES_OR_NO, duration
 from taskflow.model.queues import Queue, limits_text
 from taskflow.model.task import TaskStatus

@@ -15,9 +15,9 @@ import trio
 
 from taskflow.cli.exit_status import ExitStatus, Failure, complain
 from taskflow.client import errors
+from taskflow.client.asynchronous.client import DEFAULT_URL, Client
 from taskflow.client.calls import shown_url
 from taskflow.client.connecting import Address, address_of
-from taskflow.client.on_trio.client import DEFAULT_URL, Client
 from taskflow.model.errors import SettingsError
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -25,8 +25,8 @@ from taskflow.cli.remote.options import (
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.sections import Commands
 from taskflow.cli.text import ago, moment, moment_and_age, safe
+from taskflow.client.asynchronous.client import Client
 from taskflow.client.errors import NotFound
-from taskflow.client.on_trio.client import Client
 from taskflow.client.options import Submission
 from taskflow.model.display import duration
 from taskflow.model.schedule import DEFAULT_NEXT_RUNS, MAX_NEXT_RUNS, Schedule

@@ -18,7 +18,7 @@ from taskflow.cli.remote.events import line_of
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.remote.task_ids import TASK_ID, full_id
 from taskflow.cli.text import moment, moment_and_age, safe
-from taskflow.client.on_trio.client import Client
+from taskflow.client.asynchronous.client import Client
 from taskflow.client.task import Download, Task
 from taskflow.model.display import YES_OR_NO, duration, size
 from taskflow.model.filter import tag_text
@@ -210,10 +210,10 @@ def _listed(ids: Sequence[uuid.UUID] | None) -> str | None:
 
 
 def _payload_of(task: Task) -> str:
-    if bytes(task.payload).lstrip().startswith(b'"'):
-        text: str = msgspec.json.decode(task.payload)
+    if task.payload_bytes.lstrip().startswith(b'"'):
+        text: str = msgspec.json.decode(task.payload_bytes)
     else:
-        text = msgspec.json.format(bytes(task.payload), indent=-1).decode("utf-8", "replace")
+        text = msgspec.json.format(task.payload_bytes, indent=-1).decode("utf-8", "replace")
     return _shortened(text)
 
 

@@ -22,9 +22,9 @@ from taskflow.cli.remote.options import (
 )
 from taskflow.cli.remote.progress import Meter, meter
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
+from taskflow.client.asynchronous.client import Client
 from taskflow.client.batches import Submitted
 from taskflow.client.errors import NotFound
-from taskflow.client.on_trio.client import Client
 from taskflow.client.options import Options, Submission
 from taskflow.client.task import Task
 from taskflow.model.invalid_url import InvalidUrl

@@ -20,8 +20,8 @@ from taskflow.cli.remote.remote_service import (
     service_options,
 )
 from taskflow.cli.remote.task_ids import TASK_ID, full_id
+from taskflow.client.asynchronous.client import Client
 from taskflow.client.errors import Conflict, NotFound
-from taskflow.client.on_trio.client import Client
 from taskflow.client.options import Filters
 from taskflow.client.task import BulkResult, Task
 

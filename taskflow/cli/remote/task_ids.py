@@ -10,7 +10,7 @@ import click
 
 from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.text import moment, safe
-from taskflow.client.on_trio.client import Client
+from taskflow.client.asynchronous.client import Client
 from taskflow.client.task import Task
 from taskflow.model.filter import url_of
 
@@ -64,5 +64,5 @@ async def full_id(client: Client, text: str) -> uuid.UUID:
 
 
 def _described(task: Task) -> str:
-    url = safe(url_of(task.payload)[:_MAX_URL])
+    url = safe(url_of(task.payload_bytes)[:_MAX_URL])
     return f"{task.id}  {task.status}  {task.queue}  {moment(task.created_at)}  {url}".rstrip()

@@ -1,11 +1,10 @@
-# Written by `python -m tools.blocking` from taskflow/client/on_trio/client.py: change that.
+# Written by `python -m tools.blocking` from client/asynchronous/client.py: change that.
 
 """TaskFlow's client that blocks."""
 
 from __future__ import annotations
 
 import math
-import time
 import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Self, Unpack
@@ -16,9 +15,15 @@ from taskflow.client import arguments, calls
 from taskflow.client.batches import BATCH_TASKS
 from taskflow.client.blocking.credentials import Credentials
 from taskflow.client.blocking.groups import Groups
+from taskflow.client.blocking.native import current_time, sleep
 from taskflow.client.blocking.queues import Monitoring, Queues
 from taskflow.client.blocking.schedules import Schedules
-from taskflow.client.blocking.streams import EventStream, LineStream, SubmittedStream, TaskStream
+from taskflow.client.blocking.streams import (
+    EventStream,
+    LineStream,
+    SubmittedStream,
+    TaskStream,
+)
 from taskflow.client.blocking.task_actions import ByHand
 from taskflow.client.blocking.topics import Topics
 from taskflow.client.blocking.transport import Transport
@@ -36,7 +41,7 @@ _PAUSE_SECONDS: Final = 0.25
 
 
 class BlockingClient(ByHand, Monitoring):
-    """A client of one service; any number of Trio tasks may use it at once.
+    """A client of one service; any number of threads may use it at once.
 
     Temporary errors (no connection, a 503, a 429) are retried within ``timeout_seconds`` if the
     request can be repeated: submissions have an ``Idempotency-Key``.
@@ -181,21 +186,21 @@ class BlockingClient(ByHand, Monitoring):
         """
         wanted = calls.of_task("GET", task_id)
         given = math.inf if timeout_seconds is None else timeout_seconds
-        deadline = time.monotonic() + arguments.seconds("timeout_seconds", given)
+        deadline = current_time() + arguments.seconds("timeout_seconds", given)
         task = None
-        while (left := deadline - (sent_at := time.monotonic())) > 0:
+        while (left := deadline - (sent_at := current_time())) > 0:
             seconds = calls.whole_wait(min(left, calls.LONGEST_WAIT_SECONDS))
             try:
                 answer = self._transport.ask(calls.waiting(wanted, seconds), within=left)
             except Unreachable:
-                if time.monotonic() < deadline:
+                if current_time() < deadline:
                     raise
                 break
             task = answer.read(Task)
             if task.is_final:
                 return task
-            if time.monotonic() - sent_at < seconds / 2:
-                time.sleep(min(_PAUSE_SECONDS, left))
+            if current_time() - sent_at < seconds / 2:
+                sleep(min(_PAUSE_SECONDS, left))
         raise NotFinished(task)
 
     def attempts(self, task_id: uuid.UUID | str) -> list[AttemptRecord]:

@@ -1,4 +1,4 @@
-# Written by `python -m tools.blocking` from taskflow/client/on_trio/credentials.py: change that.
+# Written by `python -m tools.blocking` from client/asynchronous/credentials.py: change that.
 
 """Credentials: create, list and delete them. The service never returns their values."""
 

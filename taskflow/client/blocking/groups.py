@@ -1,4 +1,4 @@
-# Written by `python -m tools.blocking` from taskflow/client/on_trio/groups.py: change that.
+# Written by `python -m tools.blocking` from client/asynchronous/groups.py: change that.
 
 """Groups: create, read, watch, close, cancel and retry them."""
 

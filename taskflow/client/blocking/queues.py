@@ -1,4 +1,4 @@
-# Written by `python -m tools.blocking` from taskflow/client/on_trio/queues.py: change that.
+# Written by `python -m tools.blocking` from client/asynchronous/queues.py: change that.
 
 """Queues, their state and their settings; and monitoring of a service."""
 

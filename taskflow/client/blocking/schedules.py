@@ -1,4 +1,4 @@
-# Written by `python -m tools.blocking` from taskflow/client/on_trio/schedules.py: change that.
+# Written by `python -m tools.blocking` from client/asynchronous/schedules.py: change that.
 
 """Schedules: create, read, run and delete them."""
 

@@ -1,11 +1,10 @@
-# Written by `python -m tools.blocking` from taskflow/client/on_trio/streams.py: change that.
+# Written by `python -m tools.blocking` from client/asynchronous/streams.py: change that.
 
 """Streams: pages of tasks, submissions, and events."""
 
 from __future__ import annotations
 
 import abc
-import time
 from collections import deque
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -15,7 +14,7 @@ import msgspec
 
 from taskflow.client import calls
 from taskflow.client.batches import BATCH_TASKS, Batch, Submitted
-from taskflow.client.blocking.native import iterator_of
+from taskflow.client.blocking.native import iterator_of, sleep
 from taskflow.client.blocking.transport import Incoming, Transport
 from taskflow.client.calls import Call
 from taskflow.client.errors import (
@@ -270,7 +269,7 @@ class EventStream(Stream[TaskEvent]):
             chunk = None
         if chunk is None:
             self.close()
-            time.sleep(self._parser.retry_seconds or _RECONNECT_SECONDS)
+            sleep(self._parser.retry_seconds or _RECONNECT_SECONDS)
             return True
         ended = [self._take(message) for message in self._parser.feed(chunk)]
         if any(ended):

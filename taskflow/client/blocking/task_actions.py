@@ -1,4 +1,4 @@
-# Written by `python -m tools.blocking` from taskflow/client/on_trio/task_actions.py: change that.
+# Written by `python -m tools.blocking` from client/asynchronous/task_actions.py: change that.
 
 """Cancel, retry and delete tasks."""
 

@@ -1,4 +1,4 @@
-# Written by `python -m tools.blocking` from taskflow/client/on_trio/topics.py: change that.
+# Written by `python -m tools.blocking` from client/asynchronous/topics.py: change that.
 
 """Topics: their endpoints, and the events that are sent to these."""
 

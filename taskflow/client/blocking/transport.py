@@ -1,11 +1,10 @@
-# Written by `python -m tools.blocking` from taskflow/client/on_trio/transport.py: change that.
+# Written by `python -m tools.blocking` from client/asynchronous/transport.py: change that.
 
 """Requests sent and answers awaited, again where that may help and does nothing twice."""
 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, TypeVar
@@ -13,10 +12,10 @@ from typing import Final, TypeVar
 import httpx
 
 from taskflow.client.arguments import checked_arguments
-from taskflow.client.blocking.native import chunks_of, end
+from taskflow.client.blocking.native import chunks_of, current_loop, current_time, end, sleep
 from taskflow.client.calls import Answer, Call, mapped_errors
 from taskflow.client.connecting import STEP_SECONDS, pause_seconds
-from taskflow.client.errors import Problem, Unreachable, problem_of
+from taskflow.client.errors import ClientUnusable, Problem, Unreachable, problem_of
 
 T = TypeVar("T")
 
@@ -38,6 +37,7 @@ class Transport:
         self._via = via
         self._timeout_seconds = timeout_seconds
         self._incoming: set[Incoming] = set()
+        self._loop: object = None
 
     def ask(self, call: Call, *, within: float | None = None) -> Answer:
         """Ask, and return the answer.
@@ -47,6 +47,7 @@ class Transport:
             within: For how many seconds at most, if that is less than the client's time.
 
         Raises:
+            ClientUnusable: It is closed, or was used on another event loop before.
             Problem: The answer says that it is not done.
             Unreachable: No answer came in time.
             UnexpectedResponse: What came is no answer.
@@ -66,18 +67,30 @@ class Transport:
             self._http.close()
 
     def _persist(self, call: Call, attempt: Callable[[Call, float], T], within: float | None) -> T:
+        self._check_usable()
         seconds = self._timeout_seconds + call.wait_seconds
-        deadline = time.monotonic() + (seconds if within is None else min(seconds, within))
+        deadline = current_time() + (seconds if within is None else min(seconds, within))
         number = 0
         while True:
             number += 1
             try:
-                return attempt(call, max(deadline - time.monotonic(), 0.001))
+                return attempt(call, max(deadline - current_time(), 0.001))
             except (Problem, Unreachable) as error:
                 pause = pause_seconds(call, error, attempt=number, chance=random.random())  # noqa: S311 - spreads clients
-                if pause is None or time.monotonic() + pause >= deadline:
+                if pause is None or current_time() + pause >= deadline:
                     raise
-            time.sleep(pause)
+            sleep(pause)
+
+    def _check_usable(self) -> None:
+        """Raise if the connections are closed, or cannot be used by this event loop."""
+        if self._http.is_closed:
+            raise ClientUnusable("the client is closed")
+        loop = current_loop()
+        self._loop = self._loop or loop
+        if loop is not self._loop:
+            raise ClientUnusable(
+                "the client was used on another event loop before: make one client for each"
+            )
 
     def _send_once(self, call: Call, seconds: float) -> Answer:
         step = httpx.Timeout(min(seconds, STEP_SECONDS))

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from taskflow.cli.local.checks import Finding, failed, ok, warning
+from taskflow.client.asynchronous.client import Client
 from taskflow.client.errors import ClientError, Problem
-from taskflow.client.on_trio.client import Client
 from taskflow.model.errors import CannotListen
 from taskflow.model.zones import zone_database
 from taskflow.serving.process_tuning import MAX_OPEN_FILES

@@ -8,6 +8,7 @@ from typing import Final
 
 from taskflow.cli.local.checks import Finding, failed, ok, skew_text, warning
 from taskflow.cli.local.checks.machine import zone_mismatch
+from taskflow.client.asynchronous.client import Client
 from taskflow.client.connecting import Address
 from taskflow.client.errors import (
     ClientError,
@@ -17,7 +18,6 @@ from taskflow.client.errors import (
     Unauthorized,
     Unreachable,
 )
-from taskflow.client.on_trio.client import Client
 from taskflow.client.task import Service
 from taskflow.fetch.errors import masked_url
 from taskflow.model.monitoring import NodeRecord

@@ -11,8 +11,8 @@ from msgspec import UNSET, UnsetType
 
 from taskflow.client import calls
 from taskflow.client.arguments import json_of, whole_number
-from taskflow.client.on_trio.streams import ScheduleStream
-from taskflow.client.on_trio.transport import Transport
+from taskflow.client.asynchronous.streams import ScheduleStream
+from taskflow.client.asynchronous.transport import Transport
 from taskflow.client.options import change_of, document_of_item
 from taskflow.client.task import Task
 from taskflow.model.schedule import DEFAULT_NEXT_RUNS, Missed, NextRuns, Overlap, Schedule

@@ -10,8 +10,8 @@ import msgspec
 
 from taskflow.client import arguments, calls
 from taskflow.client.arguments import json_of, whole_number
-from taskflow.client.on_trio.streams import EventStream, GroupStream
-from taskflow.client.on_trio.transport import Transport
+from taskflow.client.asynchronous.streams import EventStream, GroupStream
+from taskflow.client.asynchronous.transport import Transport
 from taskflow.client.options import document_of_item
 from taskflow.model.groups import Group, GroupStatus, OnMemberFailure
 from taskflow.model.task import TagValue

@@ -1,4 +1,4 @@
-"""TaskFlow's client on Trio."""
+"""TaskFlow's client on asyncio and Trio."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any, Final, Self, Unpack
 
 import httpx
-import trio
 
 from taskflow.client import arguments, calls
+from taskflow.client.asynchronous.credentials import Credentials
+from taskflow.client.asynchronous.groups import Groups
+from taskflow.client.asynchronous.native import current_time, sleep
+from taskflow.client.asynchronous.queues import Monitoring, Queues
+from taskflow.client.asynchronous.schedules import Schedules
+from taskflow.client.asynchronous.streams import (
+    EventStream,
+    LineStream,
+    SubmittedStream,
+    TaskStream,
+)
+from taskflow.client.asynchronous.task_actions import ByHand
+from taskflow.client.asynchronous.topics import Topics
+from taskflow.client.asynchronous.transport import Transport
 from taskflow.client.batches import BATCH_TASKS
 from taskflow.client.connecting import address_of, route_to
 from taskflow.client.errors import NotFinished, Unreachable
-from taskflow.client.on_trio.credentials import Credentials
-from taskflow.client.on_trio.groups import Groups
-from taskflow.client.on_trio.queues import Monitoring, Queues
-from taskflow.client.on_trio.schedules import Schedules
-from taskflow.client.on_trio.streams import EventStream, LineStream, SubmittedStream, TaskStream
-from taskflow.client.on_trio.task_actions import ByHand
-from taskflow.client.on_trio.topics import Topics
-from taskflow.client.on_trio.transport import Transport
 from taskflow.client.options import Filters, Options, document_of, document_of_item
 from taskflow.client.task import Download, Task
 from taskflow.model.task import AttemptRecord, TagValue
@@ -34,7 +39,7 @@ _PAUSE_SECONDS: Final = 0.25
 
 
 class Client(ByHand, Monitoring):
-    """A client of one service; any number of Trio tasks may use it at once.
+    """A client of one service; any number of tasks of asyncio or Trio may use it at once.
 
     Temporary errors (no connection, a 503, a 429) are retried within ``timeout_seconds`` if the
     request can be repeated: submissions have an ``Idempotency-Key``.
@@ -183,21 +188,21 @@ class Client(ByHand, Monitoring):
         """
         wanted = calls.of_task("GET", task_id)
         given = math.inf if timeout_seconds is None else timeout_seconds
-        deadline = trio.current_time() + arguments.seconds("timeout_seconds", given)
+        deadline = current_time() + arguments.seconds("timeout_seconds", given)
         task = None
-        while (left := deadline - (sent_at := trio.current_time())) > 0:
+        while (left := deadline - (sent_at := current_time())) > 0:
             seconds = calls.whole_wait(min(left, calls.LONGEST_WAIT_SECONDS))
             try:
                 answer = await self._transport.ask(calls.waiting(wanted, seconds), within=left)
             except Unreachable:
-                if trio.current_time() < deadline:
+                if current_time() < deadline:
                     raise
                 break
             task = answer.read(Task)
             if task.is_final:
                 return task
-            if trio.current_time() - sent_at < seconds / 2:
-                await trio.sleep(min(_PAUSE_SECONDS, left))
+            if current_time() - sent_at < seconds / 2:
+                await sleep(min(_PAUSE_SECONDS, left))
         raise NotFinished(task)
 
     async def attempts(self, task_id: uuid.UUID | str) -> list[AttemptRecord]:

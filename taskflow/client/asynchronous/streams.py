@@ -9,9 +9,10 @@ from http import HTTPStatus
 from typing import Any, Final, Generic, Self, TypeVar
 
 import msgspec
-import trio
 
 from taskflow.client import calls
+from taskflow.client.asynchronous.native import iterator_of, sleep
+from taskflow.client.asynchronous.transport import Incoming, Transport
 from taskflow.client.batches import BATCH_TASKS, Batch, Submitted
 from taskflow.client.calls import Call
 from taskflow.client.errors import (
@@ -22,8 +23,6 @@ from taskflow.client.errors import (
     Unreachable,
     broken_off,
 )
-from taskflow.client.on_trio.native import iterator_of
-from taskflow.client.on_trio.transport import Incoming, Transport
 from taskflow.client.sse import Message, Parser
 from taskflow.client.task import Task
 from taskflow.model.audit import AuditEntry
@@ -270,7 +269,7 @@ class EventStream(Stream[TaskEvent]):
             chunk = None
         if chunk is None:
             await self.aclose()
-            await trio.sleep(self._parser.retry_seconds or _RECONNECT_SECONDS)
+            await sleep(self._parser.retry_seconds or _RECONNECT_SECONDS)
             return True
         ended = [self._take(message) for message in self._parser.feed(chunk)]
         if any(ended):

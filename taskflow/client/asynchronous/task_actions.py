@@ -6,7 +6,7 @@ import uuid
 from typing import Unpack
 
 from taskflow.client import calls
-from taskflow.client.on_trio.transport import Transport
+from taskflow.client.asynchronous.transport import Transport
 from taskflow.client.options import Filters
 from taskflow.client.task import BulkResult, Task
 

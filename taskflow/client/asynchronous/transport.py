@@ -8,13 +8,12 @@ from functools import partial
 from typing import Final, TypeVar
 
 import httpx
-import trio
 
 from taskflow.client.arguments import checked_arguments
+from taskflow.client.asynchronous.native import chunks_of, current_loop, current_time, end, sleep
 from taskflow.client.calls import Answer, Call, mapped_errors
 from taskflow.client.connecting import STEP_SECONDS, pause_seconds
-from taskflow.client.errors import Problem, Unreachable, problem_of
-from taskflow.client.on_trio.native import chunks_of, end
+from taskflow.client.errors import ClientUnusable, Problem, Unreachable, problem_of
 
 T = TypeVar("T")
 
@@ -36,6 +35,7 @@ class Transport:
         self._via = via
         self._timeout_seconds = timeout_seconds
         self._incoming: set[Incoming] = set()
+        self._loop: object = None
 
     async def ask(self, call: Call, *, within: float | None = None) -> Answer:
         """Ask, and return the answer.
@@ -45,6 +45,7 @@ class Transport:
             within: For how many seconds at most, if that is less than the client's time.
 
         Raises:
+            ClientUnusable: It is closed, or was used on another event loop before.
             Problem: The answer says that it is not done.
             Unreachable: No answer came in time.
             UnexpectedResponse: What came is no answer.
@@ -66,18 +67,30 @@ class Transport:
     async def _persist(
         self, call: Call, attempt: Callable[[Call, float], Awaitable[T]], within: float | None
     ) -> T:
+        self._check_usable()
         seconds = self._timeout_seconds + call.wait_seconds
-        deadline = trio.current_time() + (seconds if within is None else min(seconds, within))
+        deadline = current_time() + (seconds if within is None else min(seconds, within))
         number = 0
         while True:
             number += 1
             try:
-                return await attempt(call, max(deadline - trio.current_time(), 0.001))
+                return await attempt(call, max(deadline - current_time(), 0.001))
             except (Problem, Unreachable) as error:
                 pause = pause_seconds(call, error, attempt=number, chance=random.random())  # noqa: S311 - spreads clients
-                if pause is None or trio.current_time() + pause >= deadline:
+                if pause is None or current_time() + pause >= deadline:
                     raise
-            await trio.sleep(pause)
+            await sleep(pause)
+
+    def _check_usable(self) -> None:
+        """Raise if the connections are closed, or cannot be used by this event loop."""
+        if self._http.is_closed:
+            raise ClientUnusable("the client is closed")
+        loop = current_loop()
+        self._loop = self._loop or loop
+        if loop is not self._loop:
+            raise ClientUnusable(
+                "the client was used on another event loop before: make one client for each"
+            )
 
     async def _send_once(self, call: Call, seconds: float) -> Answer:
         step = httpx.Timeout(min(seconds, STEP_SECONDS))

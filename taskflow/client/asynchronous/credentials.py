@@ -7,7 +7,7 @@ from typing import Any
 
 from taskflow.client import calls
 from taskflow.client.arguments import json_of
-from taskflow.client.on_trio.transport import Transport
+from taskflow.client.asynchronous.transport import Transport
 from taskflow.model.sealed_credential import CredentialSummary
 
 

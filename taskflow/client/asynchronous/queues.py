@@ -11,9 +11,9 @@ from msgspec import UNSET, UnsetType
 
 from taskflow.client import calls
 from taskflow.client.arguments import json_of
+from taskflow.client.asynchronous.streams import AuditStream
+from taskflow.client.asynchronous.transport import Transport
 from taskflow.client.calls import Call
-from taskflow.client.on_trio.streams import AuditStream
-from taskflow.client.on_trio.transport import Transport
 from taskflow.client.task import BulkResult, Service
 from taskflow.model.audit import Action, TargetKind
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord

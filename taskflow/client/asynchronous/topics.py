@@ -8,8 +8,8 @@ from typing import Any, Final, Literal
 
 from taskflow.client import calls
 from taskflow.client.arguments import json_of, whole_number
-from taskflow.client.on_trio.streams import EndpointStream, TaskStream, TopicStream
-from taskflow.client.on_trio.transport import Transport
+from taskflow.client.asynchronous.streams import EndpointStream, TaskStream, TopicStream
+from taskflow.client.asynchronous.transport import Transport
 from taskflow.model.options import Backoff
 from taskflow.model.task import TaskStatus
 from taskflow.model.topic_events import PublishedEvent

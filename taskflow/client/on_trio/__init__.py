@@ -1,4 +1,0 @@
-"""The client on Trio. ``taskflow.client.blocking`` is written from these modules.
-
-``native`` has what is different there; all else is changed word by word.
-"""
