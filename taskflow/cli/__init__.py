@@ -89,6 +89,10 @@ main = Sections(
                 f"{_REMOTE}.schedules", "Create, show, pause, run and delete schedules."
             ),
             "credentials": Entry(f"{_REMOTE}.credentials", "Create, show and delete credentials."),
+            "config": Entry(
+                f"{_REMOTE}.configuration.commands",
+                "Manage queues, schedules, topics and credentials as a file.",
+            ),
             "stats": Entry(f"{_REMOTE}.monitoring", "Count tasks by queue and status."),
             "nodes": Entry(f"{_REMOTE}.monitoring", "List the processes that run tasks."),
             "hosts": Entry(f"{_REMOTE}.monitoring", "Show the state of the hosts that tasks call."),

@@ -31,6 +31,7 @@ _MEANT = {
     **dict.fromkeys(("server", "start", "up"), "serve"),
     **dict.fromkeys(("set", "update"), "put"),
     **dict.fromkeys(("cron", "crons"), "schedules"),
+    **dict.fromkeys(("apply", "plan", "validate"), "config"),
     "trigger": "run",
     "check": "doctor",
 }

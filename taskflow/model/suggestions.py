@@ -49,11 +49,11 @@ _OTHER_NAMES: Final[Mapping[str, str]] = {
     "cursor": "page offset after before",
     "dry_run": "dry preview",
 }
-_MEANT_BY: Final = {
+MEANT_BY: Final[Mapping[str, str]] = {
     other: name for name, others in _OTHER_NAMES.items() for other in others.split()
 }
 _KEY_HEADER: Final = "the key is sent as the header Idempotency-Key"
-_ADVICE: Final[Mapping[str, str]] = {
+ADVICE: Final[Mapping[str, str]] = {
     "idempotency_key": _KEY_HEADER,
     "dedup_key": _KEY_HEADER,
     "unique_key": _KEY_HEADER,
@@ -73,39 +73,39 @@ class Vocabulary:
     def __init__(
         self, names: Iterable[str], elsewhere: Iterable[tuple[Iterable[str], str]] = ()
     ) -> None:
-        self._names = tuple(names)
-        self._elsewhere = [(frozenset(others), advice) for others, advice in elsewhere]
+        self.names: Final = tuple(names)
+        self.elsewhere: Final = [(frozenset(others), advice) for others, advice in elsewhere]
 
     def __contains__(self, name: object) -> bool:
         """Return whether a name is known."""
-        return name in self._names
+        return name in self.names
 
     def advice(self, name: str) -> str:
         """Return the advice for an unknown name."""
         if len(name) > MAX_COMPARED_CHARACTERS:
             return self.listed
         plain = _WORD_START.sub("_", name).replace("-", "_").lower()
-        candidates = [one for one in (plain, _MEANT_BY.get(plain)) if one]
+        candidates = [one for one in (plain, MEANT_BY.get(plain)) if one]
         for one in candidates:
-            if one in self._names:
+            if one in self.names:
                 return f"did you mean {one}?"
-        for others, advice in self._elsewhere:
+        for others, advice in self.elsewhere:
             for one in candidates:
                 if one in others:
                     return advice.format(one)
-        return _ADVICE.get(plain) or self._nearest(name)
+        return ADVICE.get(plain) or self._nearest(name)
 
     def _nearest(self, name: str) -> str:
-        for meant in difflib.get_close_matches(name, self._names, 1, MIN_LIKENESS):
+        for meant in difflib.get_close_matches(name, self.names, 1, MIN_LIKENESS):
             return f"did you mean {meant}?"
         return self.listed
 
     @property
     def listed(self) -> str:
         """All names, for an error message."""
-        if not self._names:
+        if not self.names:
             return "none is known here"
-        return f"known {'is' if len(self._names) == 1 else 'are'} {', '.join(self._names)}"
+        return f"known {'is' if len(self.names) == 1 else 'are'} {', '.join(self.names)}"
 
 
 def shown_name(name: str) -> str:

@@ -43,7 +43,7 @@ from taskflow.schema.validation_errors import ValidationErrors, example_of
 _NULL: Final = msgspec.Raw(b"null")
 _PAYLOAD_FIELDS: Final = RequestPayload.__struct_fields__
 _SCHEDULE_FIELDS: Final = ("cron", "every_seconds", "timezone")
-_READER: Final = Reader(
+TASK_READER: Final = Reader(
     TaskRequest,
     ignored=ONLY_SHOWN,
     elsewhere=[
@@ -119,9 +119,9 @@ def new_task_of(
 
 def _read_options(fields: Fields, errors: ValidationErrors, *, payload: bytes) -> dict[str, Any]:
     """Return the fields beside the payload."""
-    for name in _READER.fields.keys() & fields.keys():
+    for name in TASK_READER.fields.keys() & fields.keys():
         _not_too_deep(fields[name])
-    given = _READER.read(fields, errors)
+    given = TASK_READER.read(fields, errors)
     if "id" in fields and any(given.get(name) is not None for name in _TIMED_OTHERWISE):
         # It is a task as it was shown, to be submitted again: the new one has its own time.
         given.pop("run_at", None)

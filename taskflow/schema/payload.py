@@ -86,7 +86,7 @@ def _check_request(payload: bytes, errors: ValidationErrors) -> str:
     fields = _FIELDS.decode(payload)
     if bytes(fields.get("url", b"null")) == b"null":
         errors.add("/payload/url", "payload.url is missing: where should the request be sent?")
-    return _READER.read(fields, errors, under="/payload").get("url") or ""
+    return PAYLOAD_READER.read(fields, errors, under="/payload").get("url") or ""
 
 
 def _check_body(text: bytes, errors: ValidationErrors) -> None:
@@ -133,7 +133,7 @@ def _is_valid(text: bytes, kind: Any) -> bool:
     return True
 
 
-_READER: Final = Reader(
+PAYLOAD_READER: Final = Reader(
     RequestPayload,
     elsewhere=[(TaskRequest.__struct_fields__, "{} goes beside payload, not inside it")],
     custom={"headers": _check_headers, "body": _check_body},

@@ -202,7 +202,7 @@ class Reader(Generic[S]):
         elsewhere: Iterable[tuple[Iterable[str], str]] = (),
         custom: Mapping[str, CustomReader] | None = None,
     ) -> None:
-        self._kind = kind
+        self.kind: Final = kind
         info = cast("inspect.StructType", inspect.type_info(kind))
         fields = zip(msgspec.structs.fields(kind), info.fields, strict=True)
         self.fields: Final = {field.encode_name: Field(field, of) for field, of in fields}
@@ -237,4 +237,4 @@ class Reader(Generic[S]):
                     wrong.append(str(error))
         if wrong:
             raise Unprocessable("; ".join(wrong))
-        return self._kind(**values)
+        return self.kind(**values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -63,6 +63,12 @@ class EncryptedStore:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
+
+    async def register(self, name: str, lease_seconds: float, **node: Any) -> uuid.UUID:
+        has_payloads = self._encryption.has_payloads
+        return await self._store.register(
+            name, lease_seconds, **node, encrypts_payloads=has_payloads
+        )
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         if not self._encryption.has_payloads:

@@ -76,6 +76,9 @@ REMOTE = [
     ("credentials", "show", "x"),
     ("credentials", "put", "x", "-f", "credential.json"),
     ("credentials", "delete", "x"),
+    ("config", "plan"),
+    ("config", "apply", "--prune"),
+    ("config", "export"),
     ("audit",),
     ("stats",),
     ("stats", "--watch"),
@@ -94,6 +97,7 @@ def names(command) -> str:
 def _folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("endings")
     (folder / "credential.json").write_text("{}")
+    (folder / "taskflow.yaml").write_text("queues: {x: {rate: 1}}")
     return folder
 
 

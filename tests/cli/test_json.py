@@ -14,7 +14,7 @@ from tests.cli.test_endings import ALL
 
 NAMED = re.compile(r"\b(?:one|an?) ([A-Z]\w+)(?= object|\b)")
 # Of reports that no response of the API has.
-REPORTS = {("bench",), ("doctor",)}
+REPORTS = {("bench",), ("config", "apply"), ("config", "plan"), ("doctor",)}
 URL = "http://127.0.0.1:9/"
 SECRET = '{"kind": "bearer", "token": "of-the-test", "hosts": ["x.invalid"]}'
 # In order: each needs what the ones before it have made. ID is the id of the task, GROUP that of

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
+import psycopg
+
 from tests.api.live import LiveServer
 from tests.folders import open_folder
 from tests.forking import MODULES
@@ -80,6 +82,16 @@ class Place:
         for pattern in (ID, KEY, SECRET):
             ours, theirs = self._unknown(pattern, said), self._unknown(pattern, printed)
             self._tokens |= dict(zip(ours, theirs, strict=False))
+
+    def execute(self, statements: str) -> str:
+        """Execute SQL in the database of the page; return its error, as ``psql`` shows it."""
+        assert self._database_url, "a page with SQL needs a database"
+        try:
+            with psycopg.connect(self._database_url, autocommit=True) as connection:
+                connection.execute(self.real(statements).encode())
+        except psycopg.Error as error:
+            return f"{error.sqlstate}: {error.diag.message_primary}"
+        return ""
 
     def environ(self) -> dict[str, str]:
         """What commands get: nothing of TaskFlow's but where it is here."""

@@ -58,6 +58,11 @@ def check_go(text: str) -> None:
             raise ValueError(f"{begin} without {end}")
 
 
+def check_ruby(text: str) -> None:
+    """Ruby can read it, where there is one."""
+    _check("ruby", "-c", text=text)
+
+
 def check_diagram(text: str) -> None:
     """It is a diagram of a kind that is shown."""
     if text.split(maxsplit=1)[0] not in DIAGRAMS:
@@ -83,5 +88,6 @@ READERS: Mapping[str, Callable[[str], object]] = {
     "sh": check_shell,
     "javascript": check_javascript,
     "go": check_go,
+    "ruby": check_ruby,
     "mermaid": check_diagram,
 }

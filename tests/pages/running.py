@@ -24,7 +24,7 @@ from tests.pages.shapes import ELLIPSIS, are_alike, is_begun
 from tests.pages.terminals import Terminals, open_terminals
 from tests.smoke import DIRECT
 
-RUN = {"console", "python"}
+RUN = {"console", "python", "sql"}
 REASON_WORDS = 3
 UNTIL_SECONDS = 30.0
 PAUSE_SECONDS = 0.2
@@ -107,6 +107,8 @@ class Reader:
                 yield from self._console(part)
             elif part.language == "python":
                 yield from self._python(part)
+            elif part.language == "sql":
+                yield from self._sql(part)
             else:
                 yield from _check(part)
 
@@ -169,6 +171,13 @@ class Reader:
             if is_last or are_alike(example.output, printed.splitlines()):
                 return printed
             time.sleep(PAUSE_SECONDS)
+
+    def _sql(self, block: Block) -> Iterator[Difference]:
+        """The database executes it; a last line ``-- ERROR:  TF422: ...`` is its error."""
+        said = re.search(r"^-- ERROR:  (.*)$", block.text, re.MULTILINE)
+        printed = self._place.execute(block.text)
+        if printed != (said[1] if said else ""):
+            yield Difference(block.text, [printed], 0, 0)
 
     def _python(self, block: Block) -> Iterator[Difference]:
         """It runs, and prints what is said beside each ``print``."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reference import api, cli, errors, events, metrics, settings
+from tests.reference import api, cli, configuration, errors, events, metrics, settings
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -20,6 +20,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/errors.md": errors.page,
     "docs/reference/events.md": events.page,
     "docs/reference/metrics.md": metrics.page,
+    "docs/reference/taskflow.schema.json": configuration.schema_text,
     ".env.example": settings.example,
 }
 """Each written file, by its path in the repository, and what makes its text."""

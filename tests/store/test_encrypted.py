@@ -110,7 +110,7 @@ PASSED_ON = {
     "archive",
     *("queues_of", "count_pending", "count", "fold_counts", "delete_expired_keys", "promote"),
     *("release", "lost_claims", "wait_for_work", "wait_for_cancellations"),
-    *("register", "renew", "retire", "rescue", "reconcile"),
+    *("renew", "retire", "rescue", "reconcile"),
     *("delete", "cancel_many", "retry_many", "delete_many", "expire", "seconds_to_expiry"),
     *("delete_finished", "record_events", "events_after", "wait_for_events", "delete_old_events"),
     *("shared_secret", "end_session", "is_session_ended", "check", "statistics"),

@@ -29,6 +29,7 @@ class LeaseStore(abc.ABC):
         version: str = "",
         workers: int = 1,
         tz_version: str | None = None,
+        encrypts_payloads: bool = False,
     ) -> uuid.UUID:
         """Register a node, which may claim tasks until its lease ends, and return its id.
 
@@ -38,6 +39,7 @@ class LeaseStore(abc.ABC):
             version: The version of TaskFlow that it runs.
             workers: Number of tasks that it runs at once.
             tz_version: The version of its time zone database, if known.
+            encrypts_payloads: Whether new payloads are encrypted (set by the encrypting store).
         """
 
     @abc.abstractmethod

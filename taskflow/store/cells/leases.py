@@ -30,6 +30,7 @@ class CellLeases(LeaseStore):
         version: str = "",
         workers: int = 1,
         tz_version: str | None = None,
+        encrypts_payloads: bool = False,
     ) -> uuid.UUID:
         count = len(list(self._cells))
         shares = {
@@ -42,6 +43,7 @@ class CellLeases(LeaseStore):
                 version=version,
                 workers=shares[store],
                 tz_version=tz_version,
+                encrypts_payloads=encrypts_payloads,
             )
         )
         return self._nodes.add({one.cell.number: one.result for one in found})

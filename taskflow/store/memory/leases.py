@@ -27,6 +27,7 @@ class MemoryLeases(MemoryState, LeaseStore):
         version: str = "",
         workers: int = 1,
         tz_version: str | None = None,
+        encrypts_payloads: bool = False,  # noqa: ARG002 - no SQL submits tasks here
     ) -> uuid.UUID:
         await trio.lowlevel.checkpoint()
         node_id = uuid.uuid4()

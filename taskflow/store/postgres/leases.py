@@ -26,6 +26,7 @@ class PostgresLeases(StorePart, LeaseStore):
         version: str = "",
         workers: int = 1,
         tz_version: str | None = None,
+        encrypts_payloads: bool = False,
     ) -> uuid.UUID:
         node_id = uuid.uuid4()
         await self._heartbeats.run(
@@ -36,6 +37,7 @@ class PostgresLeases(StorePart, LeaseStore):
             version=version,
             workers=workers,
             tz_version=tz_version,
+            encrypts_payloads=encrypts_payloads,
         )
         self._announcements.nodes.add(node_id)
         self._context.cancellations.register(node_id)

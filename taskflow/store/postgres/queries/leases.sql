@@ -1,6 +1,12 @@
 -- Nodes and their leases, and the rescue of tasks whose node died.
 
 -- name: register
+-- Functions that submit tasks with SQL cannot encrypt payloads: they read whether that is wanted.
+WITH noted AS (
+    INSERT INTO taskflow_sql_submission AS known (encrypts_payloads) VALUES (%(encrypts_payloads)s)
+    ON CONFLICT (is_only) DO UPDATE SET encrypts_payloads = EXCLUDED.encrypts_payloads
+    WHERE known.encrypts_payloads <> EXCLUDED.encrypts_payloads
+)
 INSERT INTO taskflow_nodes (id, name, lease_seconds, expires_at, version, workers, tz_version, reads_archive)
 VALUES (%(id)s, %(name)s, %(lease_seconds)s, now() + make_interval(secs => %(lease_seconds)s),
         nullif(%(version)s, ''), %(workers)s, %(tz_version)s, true)

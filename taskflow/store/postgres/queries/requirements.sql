@@ -118,7 +118,7 @@ SELECT (SELECT string_agg(name, ', ') FROM unnest(%(tables)s::text[]) AS name
        (SELECT string_agg(p.oid::regprocedure::text, ', ')
         FROM pg_class AS home JOIN pg_proc AS p ON p.pronamespace = home.relnamespace
         WHERE home.oid = to_regclass('taskflow_tasks') AND p.proname LIKE 'taskflow\_%%'
-          AND p.prorettype <> 'trigger'::regtype AND NOT has_function_privilege(p.oid, 'EXECUTE'))
+          AND p.prorettype <> 'trigger'::regtype AND NOT p.prosecdef AND NOT has_function_privilege(p.oid, 'EXECUTE'))
 
 -- name: archive_state
 -- The number of weeks in the archive, and whether this role can create and drop its partitions.

@@ -1,0 +1,10 @@
+"""``taskflow config``: queues, schedules, topics and credentials in a file.
+
+::
+
+    declaration  the declaration of the file, and its reader
+    yaml_text    YAML and references to variables of the environment
+    resources    what each section of the file names, and how it is compared and sent
+    plan         what a file would change
+    commands     validate, plan, apply, export, schema
+"""

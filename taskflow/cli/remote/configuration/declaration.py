@@ -1,0 +1,199 @@
+"""The declaration of ``taskflow.yaml``, and its reader.
+
+Its parts are the declarations of the API, so a field of the API is a field of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from taskflow.model.credential import Credential
+from taskflow.model.errors import RequestError
+from taskflow.model.request import RequestPayload
+from taskflow.model.task import NAME_RULE, CredentialName, QueueName, is_name
+from taskflow.schema import queues, schedules, topics
+from taskflow.schema.credentials import credential_of
+from taskflow.schema.new_task import new_task_of
+from taskflow.schema.payload import MASK_BYTES
+from taskflow.schema.queues import QueueRequest
+from taskflow.schema.reader import Fields, Reader
+from taskflow.schema.schedules import ScheduleRequest
+from taskflow.schema.topics import EndpointRequest, TopicRequest
+from taskflow.schema.validation_errors import ValidationErrors, token
+
+SECTIONS: Final = ("credentials", "queues", "topics", "schedules")
+"""The sections, in the order in which they are applied: each refers to earlier ones only."""
+
+_REFS: Final = "#/components/schemas/{name}"
+
+
+class TopicSection(TopicRequest, forbid_unknown_fields=True):
+    """A topic and its endpoints."""
+
+    endpoints: Annotated[
+        dict[QueueName, EndpointRequest] | UnsetType | None,
+        Meta(description="Its endpoints by name."),
+    ] = UNSET
+
+
+class Configuration(msgspec.Struct, forbid_unknown_fields=True):
+    """The file ``taskflow.yaml``. In texts, ``${NAME}`` is a variable of the environment."""
+
+    credentials: Annotated[
+        dict[CredentialName, Credential] | UnsetType | None,
+        Meta(description="Credentials by name; let their values be references: `${TOKEN}`."),
+    ] = UNSET
+    queues: Annotated[
+        dict[QueueName, QueueRequest | None] | UnsetType | None,
+        Meta(description="Settings of queues by name."),
+    ] = UNSET
+    topics: Annotated[
+        dict[QueueName, TopicSection | None] | UnsetType | None, Meta(description="Topics by name.")
+    ] = UNSET
+    schedules: Annotated[
+        dict[QueueName, ScheduleRequest] | UnsetType | None, Meta(description="Schedules by name.")
+    ] = UNSET
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A valid file.
+
+    Attributes:
+        sections: The fields of each resource by section and name; sections that the file does not
+            have are absent. An endpoint is named ``TOPIC/ENDPOINT``.
+    """
+
+    sections: Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+_READER: Final = Reader(Configuration)
+_QUEUE: Final = Reader(QueueRequest, ignored=queues.ONLY_SHOWN)
+_SCHEDULE: Final = Reader(ScheduleRequest, ignored=schedules.ONLY_SHOWN)
+_TOPIC: Final = Reader(TopicSection, ignored=topics.TOPIC_ONLY_SHOWN)
+_ENDPOINT: Final = Reader(EndpointRequest, ignored=topics.ENDPOINT_ONLY_SHOWN)
+
+
+def wanted_of(document: Any) -> Wanted:
+    """Validate the values of a file.
+
+    Raises:
+        Unprocessable: Some are invalid; ``errors`` has the place of each.
+    """
+    errors = ValidationErrors()
+    document = {} if document is None else document
+    if not isinstance(document, dict):
+        errors.add("", f"the file must be an object of {', '.join(SECTIONS)}")
+        errors.raise_if_any()
+    for name in document.keys() - set(SECTIONS):
+        errors.add(token(name), f"there is no section {name!r}; {_READER.names.advice(name)}")
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for section in SECTIONS:
+        if section in document:
+            _read_section(section, document[section], found, errors)
+    errors.raise_if_any()
+    return Wanted(found)
+
+
+def _read_section(
+    section: str,
+    resources: Any,
+    found: dict[str, dict[str, Mapping[str, Any]]],
+    errors: ValidationErrors,
+) -> None:
+    found[section] = {}
+    if section == "topics":
+        found["endpoints"] = {}
+    resources = {} if resources is None else resources
+    if not isinstance(resources, dict):
+        errors.add(f"/{section}", f"{section} must be an object of names")
+        return
+    for name, given in resources.items():
+        under = f"/{section}{token(name)}"
+        if not is_name(name):
+            errors.add(under, f"{section}: the name {name!r} must be {NAME_RULE}")
+            continue
+        fields = {} if given is None else given
+        if not isinstance(fields, dict):
+            errors.add(under, f"{section}.{name} must be an object")
+            continue
+        if section == "topics":
+            _read_endpoints(name, fields, found["endpoints"], errors)
+            fields = {key: value for key, value in fields.items() if key != "endpoints"}
+        found[section][name] = fields
+        _check(section, fields, under, errors)
+
+
+def _read_endpoints(
+    topic: str,
+    fields: dict[str, Any],
+    found: dict[str, Mapping[str, Any]],
+    errors: ValidationErrors,
+) -> None:
+    under = f"/topics/{topic}/endpoints"
+    endpoints = fields.get("endpoints") or {}
+    if not isinstance(endpoints, dict):
+        errors.add(under, f"topics.{topic}.endpoints must be an object of names")
+        return
+    for name, given in endpoints.items():
+        if not is_name(name) or not isinstance(given, dict):
+            errors.add(
+                f"{under}{token(name)}", f"an endpoint must be an object, its name {NAME_RULE}"
+            )
+            continue
+        found[f"{topic}/{name}"] = given
+        _check("endpoints", given, f"{under}/{name}", errors)
+
+
+def _check(section: str, given: Mapping[str, Any], under: str, errors: ValidationErrors) -> None:
+    """Add what is wrong with a resource, as far as the service is not needed for it."""
+    fields: Fields = {name: msgspec.Raw(msgspec.json.encode(one)) for name, one in given.items()}
+    label = ".".join(under.split("/")[1:])
+    match section:
+        case "credentials":
+            _check_part(lambda: credential_of(msgspec.json.encode(given)), under, label, errors)
+        case "queues":
+            _QUEUE.read(fields, errors, under=under)
+        case "topics":
+            _TOPIC.read(fields, errors, under=under)
+        case "endpoints":
+            _ENDPOINT.read(fields, errors, under=under)
+            if "url" not in given:
+                errors.add(f"{under}/url", f"{label}.url is missing")
+        case _:
+            _check_schedule(fields, under, label, errors)
+
+
+def _check_schedule(fields: Fields, under: str, label: str, errors: ValidationErrors) -> None:
+    _SCHEDULE.read(fields, errors, under=under)
+    if "task" not in fields:
+        errors.add(f"{under}/task", f"{label}.task is missing")
+    elif (task := bytes(fields["task"])).startswith(b"{") and MASK_BYTES not in task:
+        # Masked values stay as they are, if there are some: only the service knows.
+        _check_part(
+            lambda: new_task_of(task, max_attempts=1, can_sign=True),
+            f"{under}/task",
+            f"{label}.task",
+            errors,
+        )
+
+
+def _check_part(read: Any, under: str, label: str, errors: ValidationErrors) -> None:
+    try:
+        read()
+    except RequestError as error:
+        errors.add_part(under, label, error)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of the file."""
+    _, parts = msgspec.json.schema_components([Configuration, RequestPayload], ref_template=_REFS)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "taskflow.yaml",
+        "$ref": _REFS.format(name="Configuration"),
+        "components": {"schemas": parts},
+    }

@@ -1,0 +1,254 @@
+"""What the sections of a file name: how it is listed, compared, sent and deleted."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+import msgspec
+from msgspec import UNSET
+
+from taskflow.client.asynchronous.client import Client
+from taskflow.client.options import Submission
+from taskflow.model.keyring import NO_KEYS
+from taskflow.model.masking import MASKING
+from taskflow.model.options import WEBHOOK_SECONDS
+from taskflow.model.proxy import masked_proxy
+from taskflow.model.queue_limits import NO_SETTINGS, QueueSettings
+from taskflow.model.queues import Queue
+from taskflow.model.schedule import Schedule
+from taskflow.model.topics import Endpoint, Topic
+from taskflow.schema.queues import Permissions, QueueRequest, patch_of
+from taskflow.schema.schedules import ScheduleRequest
+from taskflow.schema.topics import EndpointRequest, TopicRequest
+
+# The service checks these.
+_ANY: Final = Permissions(
+    can_sign=True,
+    may_set_proxy=True,
+    credentials=None,
+    keyring=NO_KEYS,
+)
+
+Fields = Mapping[str, Any]
+"""The fields of a resource, as JSON has them."""
+
+
+class Section(abc.ABC):
+    """One kind of resources.
+
+    Attributes:
+        name: The name of the section.
+        kind: What one of its resources is called.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[str]
+
+    @property
+    def initial(self) -> Fields | None:
+        """The fields before the resource is named; ``None`` if it has to be created."""
+        return None
+
+    @abc.abstractmethod
+    async def current(self, client: Client) -> dict[str, Fields]:
+        """Return the resources of the service, each with the fields that a file can have."""
+
+    @abc.abstractmethod
+    def shown(self, given: Fields, current: Fields | None) -> Fields:
+        """Return the given fields as the service will show them.
+
+        Args:
+            given: The fields in the file.
+            current: The fields now; ``None`` for a new resource.
+        """
+
+    @abc.abstractmethod
+    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
+        """Create or change a resource; fields that are not given stay as they are."""
+
+    @abc.abstractmethod
+    async def delete(self, client: Client, name: str) -> None:
+        """Delete a resource."""
+
+
+class Queues(Section):
+    """Queues: a queue exists by its tasks or its settings, so deleting it resets its settings."""
+
+    name = "queues"
+    kind = "queue"
+
+    @property
+    def initial(self) -> Fields:
+        return _NO_QUEUE
+
+    async def current(self, client: Client) -> dict[str, Fields]:
+        found = await client.queues.all()
+        settings = {one.name: _given(one, QueueRequest) for one in found}
+        return {name: fields for name, fields in settings.items() if fields != _NO_QUEUE}
+
+    def shown(self, given: Fields, current: Fields | None) -> Fields:
+        patch = {name: value for name, value in given.items() if name in _NO_QUEUE}
+        proxy = patch.pop("egress_proxy", UNSET)
+        before = {**(current or _NO_QUEUE), "egress_proxy": None}
+        change = patch_of(msgspec.json.encode(patch), "", _ANY)
+        after = _json(change(msgspec.convert(before, QueueSettings)), _NO_QUEUE)
+        shown = {name: after[name] for name in patch}
+        return shown if proxy is UNSET else {**shown, "egress_proxy": masked_proxy(proxy)}
+
+    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
+        await client.queues.update(name, **{one: given[one] for one in _NO_QUEUE if one in given})
+
+    async def delete(self, client: Client, name: str) -> None:
+        await client.queues.put(name, paused=False, egress_proxy=None)
+
+
+class Topics(Section):
+    """Topics, without their endpoints."""
+
+    name = "topics"
+    kind = "topic"
+
+    async def current(self, client: Client) -> dict[str, Fields]:
+        return {one.name: _given(one, TopicRequest) async for one in client.topics.iter()}
+
+    def shown(self, given: Fields, current: Fields | None) -> Fields:
+        return _as_shown(given, TopicRequest, Topic)
+
+    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
+        await client.topics.put(name, queue={**(current or {}), **given}.get("queue"))
+
+    async def delete(self, client: Client, name: str) -> None:
+        await client.topics.delete(name)
+
+
+class Endpoints(Section):
+    """The endpoints of topics, by ``TOPIC/ENDPOINT``."""
+
+    name = "endpoints"
+    kind = "endpoint"
+
+    async def current(self, client: Client) -> dict[str, Fields]:
+        return {
+            f"{topic.name}/{one.name}": _given(one, EndpointRequest)
+            async for topic in client.topics.iter()
+            async for one in client.topics.endpoints(topic.name)
+        }
+
+    def shown(self, given: Fields, current: Fields | None) -> Fields:
+        fields = dict(given)
+        if fields.get("backoff") == "webhook":
+            fields["backoff"] = WEBHOOK_SECONDS
+        if isinstance(fields.get("url"), str):
+            fields["url"] = MASKING.url(fields["url"])
+        if isinstance(fields.get("headers"), dict):
+            fields["headers"] = MASKING.headers(fields["headers"])
+        return _as_shown(fields, EndpointRequest, Endpoint)
+
+    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
+        topic, _, endpoint = name.partition("/")
+        fields = {**(current or {}), **given}
+        known = {one: fields[one] for one in EndpointRequest.__struct_fields__ if one in fields}
+        await client.topics.put_endpoint(topic, endpoint, **known)
+
+    async def delete(self, client: Client, name: str) -> None:
+        topic, _, endpoint = name.partition("/")
+        await client.topics.delete_endpoint(topic, endpoint)
+
+
+class Schedules(Section):
+    """Schedules."""
+
+    name = "schedules"
+    kind = "schedule"
+
+    async def current(self, client: Client) -> dict[str, Fields]:
+        return {one.name: _given(one, ScheduleRequest) async for one in client.schedules.iter()}
+
+    def shown(self, given: Fields, current: Fields | None) -> Fields:
+        shown = dict(_as_shown(_one_trigger(given), ScheduleRequest, Schedule))
+        if "task" in shown:
+            task = MASKING.document(msgspec.Raw(msgspec.json.encode(shown["task"])))
+            shown["task"] = msgspec.json.decode(task)
+        return shown
+
+    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
+        fields = {**(current or {}), **_one_trigger(given)}
+        known = {one: fields[one] for one in ScheduleRequest.__struct_fields__ if one in fields}
+        task = Submission.from_json(msgspec.json.encode(known.pop("task")))
+        known["conditional"] = bool(known.get("conditional"))
+        await client.schedules.put(name, task, **known)
+
+    async def delete(self, client: Client, name: str) -> None:
+        await client.schedules.delete(name)
+
+
+class Credentials(Section):
+    """Credentials, whose values the service does not show."""
+
+    name = "credentials"
+    kind = "credential"
+
+    async def current(self, client: Client) -> dict[str, Fields]:
+        found = await client.credentials.all()
+        return {one.name: {"kind": one.kind, "hosts": list(one.hosts)} for one in found}
+
+    def shown(self, given: Fields, current: Fields | None) -> Fields:
+        return {name: given[name] for name in ("kind", "hosts") if name in given}
+
+    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
+        await client.credentials.put(name, given)
+
+    async def delete(self, client: Client, name: str) -> None:
+        await client.credentials.delete(name)
+
+
+ALL: Final[tuple[Section, ...]] = (
+    Credentials(),
+    Queues(),
+    Topics(),
+    Endpoints(),
+    Schedules(),
+)
+"""The sections, in the order in which they are applied."""
+
+
+def _one_trigger(given: Fields) -> Fields:
+    """Return the fields of a schedule; its cron expression replaces an interval, and conversely."""
+    if given.get("cron") is not None:
+        return {"every_seconds": None, "start_at": None, **given}
+    if given.get("every_seconds") is not None:
+        return {"cron": None, **given}
+    return given
+
+
+def _given(resource: Queue | Topic | Endpoint | Schedule, kind: type[msgspec.Struct]) -> Fields:
+    """Return the fields of a resource that a request of this kind can have."""
+    fields = msgspec.json.decode(msgspec.json.encode(resource))
+    return {name: fields.get(name) for name in kind.__struct_fields__ if hasattr(resource, name)}
+
+
+def _as_shown(given: Fields, request: type[msgspec.Struct], kind: type[msgspec.Struct]) -> Fields:
+    """Return the given fields as a struct shows them; null is the default of the struct."""
+    declared = {field.name: field for field in msgspec.structs.fields(kind)}
+    shown: dict[str, Any] = {}
+    for name in request.__struct_fields__:
+        if name not in given or name not in declared:
+            continue
+        field, value = declared[name], given[name]
+        if value is None and not field.required:
+            value = field.default if field.default_factory is msgspec.NODEFAULT else {}
+        else:
+            value = msgspec.json.decode(msgspec.json.encode(value), type=field.type)
+        shown[name] = msgspec.json.decode(msgspec.json.encode(value))
+    return shown
+
+
+def _json(value: msgspec.Struct, defaults: Fields) -> dict[str, Any]:
+    return {**defaults, **msgspec.json.decode(msgspec.json.encode(value))}
+
+
+_NO_QUEUE: Final[Fields] = msgspec.json.decode(
+    msgspec.json.encode(msgspec.structs.asdict(NO_SETTINGS))
+)
