@@ -19,6 +19,7 @@ from taskflow.api import (
     identity_documents,
     metrics,
     monitoring,
+    post_batch,
     post_tasks,
     problem_pages,
     problems,
@@ -59,6 +60,7 @@ from taskflow.store.base.store import TaskStore
 
 ROUTES: Final = (
     *post_tasks.ROUTES,
+    *post_batch.ROUTES,
     *bulk_actions.ROUTES,
     *tasks.ROUTES,
     *events.ROUTES,

@@ -39,9 +39,9 @@ class _MoveMany(Protocol):
 
 
 class NotABulkAction(BaseConverter):
-    """A part of a path, such as an id, that is not the name of a bulk action (``POST`` only)."""
+    """A part of a path, such as an id, that is not the name of a bulk operation (``POST`` only)."""
 
-    regex = "(?!(?:cancel|retry|delete)$)[^/]+"
+    regex = "(?!(?:batch|cancel|retry|delete)$)[^/]+"
     part_isolating = True
 
 

@@ -22,7 +22,7 @@ from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import check_encoding
 from taskflow.api.reading.paths import task_id_of
 from taskflow.api.responses import as_json
-from taskflow.api.route import ANY_TYPE, Parameter, Route, RouteResponse
+from taskflow.api.route import OCTETS, Content, Parameter, Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.engine.parking import report
 from taskflow.fetch.body import kept_form
@@ -94,8 +94,8 @@ _ONE_ATTEMPT: Final[dict[str, Any]] = {
         ),
     ),
     body=Any,
-    body_type=ANY_TYPE,
     body_examples={"result": {"rows": 4711}},
+    also_accepts=(Content(OCTETS, (), "4711 rows"),),
     needs_body=False,
     **_ONE_ATTEMPT,
 )

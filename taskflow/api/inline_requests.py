@@ -20,7 +20,7 @@ from taskflow.model.untrusted_text import BYTE_ORDER_MARK
 MAX_ARRAY_BYTES: Final = "MAX_ARRAY_BYTES"
 """The name of the size limit of JSON arrays in the configuration of Quart."""
 
-STREAM_PATH: Final = "/tasks"
+STREAM_PATHS: Final = frozenset({"/tasks", "/tasks/batch"})
 # A group may have an array of tasks.
 GROUPS_PATH: Final = "/groups"
 COMPLETIONS_PATH: Final = "/completions/"
@@ -198,7 +198,7 @@ def _is_read_by_handler(request: Request) -> bool:
     """Return whether this is a stream of tasks, or a report of a target."""
     if request.method != "POST":
         return False
-    if request.path == STREAM_PATH:
+    if request.path in STREAM_PATHS:
         return request.mimetype in LINE_TYPES
     return request.path.startswith(COMPLETIONS_PATH)
 

@@ -1,4 +1,4 @@
-"""``POST /tasks``: the submission of one task, an array of tasks, or a stream of them."""
+"""``POST /tasks``: the submission of one task; or of many, as ``POST /tasks/batch`` does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from taskflow.api.access.roles import CALLER, Caller
 from taskflow.api.document.common_parts import (
     PREFER,
     PREFERENCE_APPLIED,
-    X_ACCEL_BUFFERING,
     location,
 )
 from taskflow.api.document.examples import (
@@ -38,24 +37,23 @@ from taskflow.api.reading.request_headers import (
 )
 from taskflow.api.request_spans import submission_trace
 from taskflow.api.responses import UNBUFFERED, as_json
-from taskflow.api.route import Callback, Content, Parameter, Route, RouteResponse
+from taskflow.api.route import Callback, Parameter, Route, RouteResponse
 from taskflow.api.services import Services
-from taskflow.api.submission import AcceptedLine, RejectedLine, StreamSummary, Submissions
+from taskflow.api.submission import Submissions
 from taskflow.model.errors import Unprocessable
 from taskflow.model.task import IdempotencyKey, Task
 from taskflow.schema.query import WAIT_QUERY, WaitRequest
-from taskflow.schema.tasks import TaskRequest, TaskRequests
+from taskflow.schema.tasks import TaskRequest
 from taskflow.store.base.submission import AddedOnce
 
-_REQUEST_HEADERS: Final = (
-    Parameter(
-        "Idempotency-Key",
-        "Makes the request safe to repeat: the same request with the same key returns the tasks "
-        "of the first one. Any text, for example a new UUID for each new request.",
-        IdempotencyKeyText,
-        "8e03978e-40d5-43dd-bc93-6894a57f9324",
-    ),
-    PREFER,
+IDEMPOTENCY_KEY: Final = Parameter(
+    "Idempotency-Key",
+    "Makes the request safe to repeat: the same request with the same key returns the task "
+    "of the first one. Any text, for example a new UUID for each new request.",
+    IdempotencyKeyText,
+    "8e03978e-40d5-43dd-bc93-6894a57f9324",
+)
+TRACE_HEADERS: Final = (
     Parameter(
         "traceparent",
         "W3C Trace Context, propagated to the target.",
@@ -69,39 +67,28 @@ _REQUEST_HEADERS: Final = (
         "congo=t61rcWkgMzE",
     ),
 )
-_LOCATION: Final = location(f"/tasks/{TASK_ID}", "The path of the task, if it is a single one.")
+IDEMPOTENT_REPLAYED: Final = Parameter(
+    "Idempotent-Replayed",
+    "Present if an earlier request had the same Idempotency-Key.",
+    Literal["true"],
+    "true",
+)
+_LOCATION: Final = location(f"/tasks/{TASK_ID}", "The path of the task.")
 _CREATED: Final = RouteResponse(
-    "The task as it was stored, or as it is after the wait; an array of tasks for an array.",
-    Task | list[Task],
+    "The task as it was stored, or as it is after the wait.",
+    Task,
     PENDING,
     HTTPStatus.CREATED,
     headers=(_LOCATION, PREFERENCE_APPLIED),
     links=("showTask", "listAttempts", "showResult"),
 )
 _REPLAYED: Final = RouteResponse(
-    "The task or tasks of an earlier request with the same Idempotency-Key; or tasks that existed "
-    "and have the unique or debounce keys of this request (see `existing`). For a stream, the "
-    "outcome of each line, and a summary.",
-    Task | list[Task],
+    "The task of an earlier request with the same Idempotency-Key; or a task that existed and has "
+    "the unique or debounce key of this request (see `existing`).",
+    Task,
     COMPLETED,
-    also=(
-        Content(
-            LINES,
-            (AcceptedLine, RejectedLine, StreamSummary),
-            f'{{"index":0,"id":"{TASK_ID}"}}\n{{"accepted":1,"rejected":0,"error":null}}\n',
-        ),
-    ),
-    headers=(
-        Parameter(
-            "Idempotent-Replayed",
-            "Present if an earlier request had the same Idempotency-Key.",
-            Literal["true"],
-            "true",
-        ),
-        _LOCATION,
-        PREFERENCE_APPLIED,
-        X_ACCEL_BUFFERING,
-    ),
+    headers=(IDEMPOTENT_REPLAYED, _LOCATION, PREFERENCE_APPLIED),
+    links=("showTask", "listAttempts", "showResult"),
 )
 _CALLBACK: Final = Callback(
     name="finished",
@@ -148,9 +135,9 @@ _CALLBACK: Final = Callback(
     "tasks",
     (_CREATED, _REPLAYED),
     (HTTPStatus.CONFLICT, HTTPStatus.GONE),
-    headers=_REQUEST_HEADERS,
+    headers=(IDEMPOTENCY_KEY, PREFER, *TRACE_HEADERS),
     query=WaitRequest,
-    body=TaskRequest | TaskRequests,
+    body=TaskRequest,
     body_examples={
         "once": {"payload": URL},
         "urgent": {"payload": URL, "max_attempts": 3, "priority": 10},
@@ -161,46 +148,49 @@ _CALLBACK: Final = Callback(
             "delay_seconds": 60,
             "backoff": [1, 10, 60],
         },
-        "many": [{"payload": URL}, {"payload": f"{URL}?page=2"}],
-        "chain": [{"name": "first", "payload": URL}, {"after": ["first"], "payload": URL}],
     },
-    also_accepts=(
-        Content(LINES, (TaskRequest,), f'{{"payload": "{URL}"}}\n{{"payload": "{URL}?page=2"}}\n'),
-    ),
     callback=_CALLBACK,
 )
 async def add_task(services: Services) -> Response:
-    """Submit a task, or many.
+    """Submit a task.
 
     The response is sent when the task is stored durably; it waits for the task only if the request
     asks for that. From then on the task runs to completion, even if nodes or the database crash.
-    An array is stored completely or not at all; its tasks can refer to each other by name in
-    `after`. If a task has a unique or debounce key that another
-    task has, that task is returned, with `existing`; the status is 200 if no task was created. The
-    tasks of a stream, one per line, are stored as
-    they arrive, and the outcome of each line is returned meanwhile.
+    If the task has a unique or debounce key that another task has, that task is returned, with
+    ``existing`` and the status 200.
+
+    For older clients, an array or a stream of tasks is accepted, too, with the responses of
+    ``POST /tasks/batch``. That is deprecated: send it to ``POST /tasks/batch``.
     """
     if request.mimetype in LINE_TYPES:
-        check_encoding()
-        return await _add_stream(services.submissions)
+        return await add_stream(services.submissions)
     wait = requested_wait(WAIT_QUERY.read_query(dict(request.args.lists())))
     body = await read_json()
-    key = _key_of(body, services.settings.idempotency_seconds)
-    added = await _add(services.submissions, body, key)
-    if _is_array(body):
-        return _added(added.tasks, is_replay=added.is_replay)
+    is_array = body.lstrip().startswith(b"[")
+    added = await add_from(services, body, is_array=is_array)
+    if is_array:
+        return added_response(added.tasks, is_replay=added.is_replay)
     [task] = added.tasks
     if wait.seconds:
         finished = await wait_until_finished(services.feed, task, wait.seconds)
         task = msgspec.structs.replace(finished, existing=task.existing)
     path = f"/tasks/{task.id}"
-    return wait.confirm(_added(task, is_replay=added.is_replay, path=path))
+    return wait.confirm(added_response(task, is_replay=added.is_replay, path=path))
 
 
-async def _add(submissions: Submissions, body: bytes, key: IdempotencyKey | None) -> AddedOnce:
+async def add_from(services: Services, body: bytes, *, is_array: bool) -> AddedOnce:
+    """Store the task or the tasks of a body, once per ``Idempotency-Key``.
+
+    Raises:
+        RequestError: The body or the key is invalid.
+        TooManyRequests: The backlog limit is reached.
+        StoreUnavailable: The store does not answer in time.
+    """
+    submissions = services.submissions
+    key = _key_of(body, services.settings.idempotency_seconds)
     with submission_trace() as trace:
         try:
-            if _is_array(body):
+            if is_array:
                 tasks = await submissions.read_array(body, trace.fields)
             else:
                 tasks = [await submissions.read(body, trace.fields)]
@@ -214,12 +204,13 @@ async def _add(submissions: Submissions, body: bytes, key: IdempotencyKey | None
     return added
 
 
-def _is_array(body: bytes) -> bool:
-    return body.lstrip().startswith(b"[")
+async def add_stream(submissions: Submissions) -> Response:
+    """Store the tasks of a stream; the response begins while the request is being received.
 
-
-async def _add_stream(submissions: Submissions) -> Response:
-    """Return a response that begins while the request is still being received."""
+    Raises:
+        RequestError: It is compressed, or it has an ``Idempotency-Key``.
+    """
+    check_encoding()
     if "Idempotency-Key" in request.headers:
         raise Unprocessable(
             "Idempotency-Key is not supported for a stream, whose tasks are stored as they "
@@ -257,7 +248,10 @@ def _key_of(body: bytes, seconds: float) -> IdempotencyKey | None:
     )
 
 
-def _added(tasks: Task | Sequence[Task], *, is_replay: bool, path: str | None = None) -> Response:
+def added_response(
+    tasks: Task | Sequence[Task], *, is_replay: bool, path: str | None = None
+) -> Response:
+    """Return the response with tasks: 201 if one of them is new, otherwise 200."""
     each = [tasks] if isinstance(tasks, Task) else tasks
     is_new = not is_replay and any(task.existing is UNSET for task in each)
     response = as_json(tasks, status=201 if is_new else 200, location=path)

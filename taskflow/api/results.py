@@ -19,7 +19,7 @@ from quart import Response
 from taskflow.api.document.examples import TASK_ID
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.paths import task_id_of
-from taskflow.api.route import Parameter, Route, RouteResponse
+from taskflow.api.route import ANY_TYPE, OCTETS, Content, Parameter, Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.api.tasks import TASK_ID_IN_PATH
 from taskflow.model.errors import ResultNotFound, TaskNotFound
@@ -79,7 +79,8 @@ _EXTENSIONS: Final = MimeTypes()  # Python's own table, the same on every machin
             "The body.",
             Any,
             {"answer": 42},
-            media_type="*/*",
+            media_type=ANY_TYPE,
+            also=(Content(OCTETS, (), "the bytes of an image"),),
             headers=(
                 Parameter(
                     "Content-Disposition",

@@ -27,6 +27,7 @@ from taskflow.schema.query import NO_QUERY
 Handler: TypeAlias = Callable[..., Awaitable[Response]]
 
 ANY_TYPE: Final = "*/*"
+OCTETS: Final = "application/octet-stream"
 MERGE_PATCH: Final = "application/merge-patch+json"
 _WITHOUT_KEY: Final = {AccessPolicy.OPEN, AccessPolicy.NO_KEY, AccessPolicy.URL_TOKEN}
 _UNDERSCORE: Final = re.compile(r"_(\w)")
@@ -52,11 +53,11 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Content(msgspec.Struct, frozen=True):
-    """A body of another media type: a stream of lines or events, or a page.
+    """A body of another media type: a stream of lines or events, a page, or bytes.
 
     Attributes:
         media_type: Its media type.
-        kinds: The types that each line or event may have.
+        kinds: The types that each line or event may have; none for anything.
         example: A valid body.
     """
 
@@ -134,6 +135,8 @@ class Route(msgspec.Struct, frozen=True):
         body_examples: Valid bodies by a short name.
         needs_body: Whether a request without its body is invalid.
         also_accepts: Request bodies of other media types.
+        streams: Request bodies that are streams. The document has them beside its contents, because
+            code generators reject media types that they do not know.
         access: Who may call it.
         has_whole_view: Whether it is about the service as a whole, with all queues: keys that are
             limited to some queues get a 403.
@@ -156,6 +159,7 @@ class Route(msgspec.Struct, frozen=True):
     body_examples: Mapping[str, object] = msgspec.field(default_factory=dict)
     needs_body: bool = True
     also_accepts: tuple[Content, ...] = ()
+    streams: tuple[Content, ...] = ()
     access: AccessPolicy = AccessPolicy.KEY
     has_whole_view: bool = False
     is_traced: bool = True

@@ -224,7 +224,7 @@ REQUESTS = {
 WRITES = [f"{route.method} {route.path}" for route in ROUTES if route.method != "GET"]
 # Submissions are not recorded: each has its task, its group, or its event.
 SUBMISSIONS = {
-    *("POST /tasks", "POST /groups", "POST /topics/{name}/events"),
+    *("POST /tasks", "POST /tasks/batch", "POST /groups", "POST /topics/{name}/events"),
     "POST /topics/{topic}/endpoints/{name}/test",
 }
 # Neither are reports of targets, which have no key: each is the outcome of an attempt.

@@ -141,8 +141,8 @@ def first_body(method: str, path: str) -> object:
 
 def bodies(method: str, path: str) -> Iterator[tuple[str, str, object]]:
     """The examples of bodies: media type, name and value."""
-    content = OPERATIONS[method, path].get("requestBody", {}).get("content", {})
-    for kind, reported in content.items():
+    body = OPERATIONS[method, path].get("requestBody", {})
+    for kind, reported in {**body.get("content", {}), **body.get("x-streams", {})}.items():
         for name, example in reported.get("examples", {}).items():
             yield kind, name, example["value"]
         if "example" in reported:

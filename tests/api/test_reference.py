@@ -220,9 +220,9 @@ class TestWords:
 
     def test_bodies_are_those_of_the_document(self):
         """Examples are shown as they would be sent."""
-        [json_body, lines] = ENTRIES["addTask"].bodies
-        content = OPERATIONS["post", "/tasks"]["requestBody"]["content"]
+        [json_body, lines] = ENTRIES["addTasks"].bodies
+        body = OPERATIONS["post", "/tasks/batch"]["requestBody"]
         shown = {one.name: json.loads(one.text) for one in json_body.samples}
-        reported = content["application/json"]["examples"]
+        reported = body["content"]["application/json"]["examples"]
         assert shown == {name: example["value"] for name, example in reported.items()}
-        assert lines.samples[0].text + "\n" == content["application/x-ndjson"]["example"]
+        assert lines.samples[0].text + "\n" == body["x-streams"]["application/x-ndjson"]["example"]

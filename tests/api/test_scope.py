@@ -201,7 +201,7 @@ LISTED = {
 }
 BULK = {"cancelTasks", "retryTasks", "deleteTasks"}
 # Tested on their own below, or in test_groups.py and test_topics.py.
-OTHERS = {"addTask", "addGroup", "putTopic", "putSchedule", "watchTasks"}
+OTHERS = {"addTask", "addTasks", "addGroup", "putTopic", "putSchedule", "watchTasks"}
 WHOLE = {"listNodes": "/nodes", "listHosts": "/hosts", "showMetrics": "/metrics"}
 # For admins alone: test_credentials.py, test_audit.py.
 ADMINS = {

@@ -32,7 +32,7 @@ def test_it_is_read(read, is_scripted):
     contents = page.get_by_role("navigation", name="Contents").first
     contents.get_by_role("link", name="POST /tasks", exact=True).click()
     assert page.url.endswith("#addTask")
-    operation = page.get_by_role("article", name="Submit a task, or many")
+    operation = page.locator("article:has(#addTask)")
     expect(operation.get_by_text("curl", exact=False).first).to_be_visible()
     expect(operation.get_by_role("rowheader", name="Idempotency-Key")).to_be_visible()
     operation.get_by_text("Example: request").click()

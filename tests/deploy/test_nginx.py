@@ -70,16 +70,17 @@ def test_waiting_works_through_nginx(url):
         assert connection.read().json["status"] == "COMPLETED"
 
 
-def begin_stream(connection: Connection, *fields: str) -> None:
-    head = ["POST /tasks HTTP/1.1", f"host: {NAME}", "content-type: application/x-ndjson"]
+def begin_stream(connection: Connection, *fields: str, path: str = "/tasks/batch") -> None:
+    head = [f"POST {path} HTTP/1.1", f"host: {NAME}", "content-type: application/x-ndjson"]
     lines = [*head, "transfer-encoding: chunked", *fields, "", ""]
     connection.send("\r\n".join(lines).encode())
 
 
-def test_a_stream_is_answered_while_it_is_sent(url):
+@pytest.mark.parametrize("path", ["/tasks/batch", "/tasks"])
+def test_a_stream_is_answered_while_it_is_sent(url, path):
     """The response to each line arrives before the next line is sent."""
     with Connection(url) as connection:
-        begin_stream(connection)
+        begin_stream(connection, path=path)
         for index in range(3):
             connection.send(in_chunks(b'{"payload": "no url"}\n', 99)[:-5])
             if index == 0:
@@ -96,7 +97,7 @@ def test_a_long_stream_is_processed_completely(url):
     """
     line = json.dumps({"payload": "no url" + "x" * 2**16, "delay_seconds": 3600}).encode() + b"\n"
     body = b"nonsense\n" + line * 320
-    answer = ask(url, "POST", "/tasks", body, LINES | {"prefer": "return=minimal"})
+    answer = ask(url, "POST", "/tasks/batch", body, LINES | {"prefer": "return=minimal"})
     refused, summary = [json.loads(line) for line in answer.body.splitlines()]
     assert (refused["index"], summary) == (0, {"accepted": 320, "rejected": 1, "error": None})
 

@@ -29,7 +29,8 @@ REPOSITORY = Path(__file__).parents[2]
 def all_pages() -> list[Path]:
     """What is written for people, with code in it."""
     top = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md")]
-    return top + sorted((REPOSITORY / "docs").rglob("*.md"))
+    clients = sorted((REPOSITORY / "clients").glob("*/README.md"))
+    return [*top, *sorted((REPOSITORY / "docs").rglob("*.md")), *clients]
 
 
 def name_of(page: Path) -> str:

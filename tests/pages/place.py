@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 
 from tests.api.live import LiveServer
+from tests.clients.npm import built_client
 from tests.folders import open_folder
 from tests.forking import MODULES
 from tests.loopback import OPEN_ENVIRON
@@ -31,7 +32,7 @@ CHECKOUT = "/home/ada/taskflow"
 DATABASE = "postgresql://localhost/tasks"
 PORT = re.compile(r"\b80[89]\d\b")
 
-NEEDS = {"service", "httpbin", "database"}
+NEEDS = {"service", "httpbin", "database", "typescript"}
 
 
 class Place:
@@ -149,6 +150,8 @@ def open_place(
         stack.enter_context(open_programs(programs))
         _make_checkout(place.checkout, programs)
         _make_programs(folder, programs)
+        if "typescript" in needs:
+            _install_client(place.checkout)
         if "httpbin" in needs:
             place.fetch_from(httpbin.rpartition(":")[2])
         if "service" in needs:
@@ -192,6 +195,13 @@ def _make_programs(folder: Path, programs: Path) -> None:
     (folder / ".curlrc").write_text("silent\nshow-error\n", "utf-8")
     for program in MODULES:
         write_program(folder / "bin" / program, programs, program)
+
+
+def _install_client(checkout: Path) -> None:
+    """The TypeScript client, as ``npm install`` links a folder."""
+    packages = checkout / "node_modules"
+    packages.mkdir()
+    (packages / "taskflow-http").symlink_to(built_client().parent)
 
 
 def _end_postgres(data: Path) -> None:

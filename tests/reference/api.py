@@ -105,6 +105,8 @@ def _parameter(parameter: Schema) -> tuple[str, str, str, str]:
 def _contents(word: str, holder: Schema) -> Iterator[str]:
     for media, content in holder.get("content", {}).items():
         yield f"- {word} `{media}`: {kind_of(content.get('schema', {}))}"
+    for media, content in holder.get("x-streams", {}).items():
+        yield f"- {word} `{media}`: any number of {kind_of(content['x-itemSchema'])}, one per line"
 
 
 def _answer(whole: Schema, status: str, response: Schema) -> str:

@@ -10,7 +10,12 @@ from tests.reference.markdown import code
 
 Schema = Mapping[str, Any]
 
-FORMATS = {"date-time": "date and time (RFC 3339)", "uuid": "UUID", "uri": "URI"}
+FORMATS = {
+    "date-time": "date and time (RFC 3339)",
+    "uuid": "UUID",
+    "uri": "URI",
+    "binary": "bytes",
+}
 
 
 def kind_of(schema: Schema) -> str:

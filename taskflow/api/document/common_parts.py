@@ -29,6 +29,9 @@ supported.
 requests in `RateLimit`. Responses with 429 and 503 have in `Retry-After` when to retry; with an
 `Idempotency-Key`, repeating a POST is safe.
 
+**Streams.** Where an operation accepts a stream of lines, its media type is in `requestBody` under
+`x-streams`, because code generators reject media types that they do not know.
+
 **Compatibility.** Responses may get new fields: ignore fields that you do not know.
 """
 INFO: Final[dict[str, Any]] = {
@@ -63,8 +66,7 @@ KEY: Final = {
 _SECURITY_HEADERS: Final = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
 PREFER: Final = Parameter(
     "Prefer",
-    "`wait=N` waits for the task to finish, for N seconds at most (60 or less). For a stream, "
-    "`return=minimal` reports only rejected lines, at the end (RFC 7240).",
+    "`wait=N` waits for the task to finish, for N seconds at most, 60 or less (RFC 7240).",
     str,
     "wait=10",
 )

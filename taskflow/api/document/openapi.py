@@ -29,8 +29,8 @@ from taskflow.api.document.problem_responses import (
 from taskflow.api.document.schemas import Json, plain, prose, schema_of, schemas
 from taskflow.api.responses import JSON, as_json
 from taskflow.api.route import (
-    ANY_TYPE,
     MERGE_PATCH,
+    OCTETS,
     Callback,
     Content,
     Parameter,
@@ -48,6 +48,7 @@ _WHOLE_VIEW: Final = "A key that is limited to some queues gets a 403."
 _BODY_IGNORED: Final = "A request body is ignored."
 _JSON_BODY: Final = "JSON in UTF-8, whatever `Content-Type` says."
 _ANY_BODY: Final = "Anything, of any media type."
+_BYTES: Final = {"type": "string", "format": "binary"}
 
 
 @Route(
@@ -139,6 +140,7 @@ def _prose_of(route: Route) -> tuple[str, str]:
 def _callbacks(callback: Callback) -> Json:
     content = {"schema": schema_of(callback.kind), "example": plain(callback.example)}
     post = {
+        "operationId": callback.name,
         "summary": callback.summary,
         "description": callback.description,
         "security": [],
@@ -197,23 +199,31 @@ def _schema_of_optional(field: msgspec.structs.FieldInfo) -> Json:
 def _body(route: Route) -> Json:
     examples = {name: {"value": value} for name, value in route.body_examples.items()}
     content = {"schema": schema_of(route.body), "examples": examples}
-    is_json = route.body_type != ANY_TYPE
-    return {
-        "description": _JSON_BODY if is_json else _ANY_BODY,
+    body: Json = {
+        "description": _ANY_BODY if route.also_accepts else _JSON_BODY,
         "required": route.needs_body,
-        "content": {route.body_type: content, **_streams(route.also_accepts)},
+        "content": {route.body_type: content, **_contents(route.also_accepts)},
     }
+    if route.streams:
+        body["x-streams"] = _contents(route.streams)
+    return body
 
 
-def _streams(contents: Iterable[Content]) -> Json:
-    """Return contents with the schema of one item, as OpenAPI 3.2 has it for streams."""
-    return {
-        one.media_type: {
-            "schema": {"type": "string"},
-            "x-itemSchema": {"anyOf": [schema_of(kind) for kind in one.kinds]},
-            "example": one.example,
+def _contents(contents: Iterable[Content]) -> Json:
+    """Return contents; a stream with the schema of one item, as OpenAPI 3.2 has it."""
+    return {one.media_type: _content(one) for one in contents}
+
+
+def _content(content: Content) -> Json:
+    if not content.kinds:
+        return {
+            "schema": _BYTES if content.media_type == OCTETS else {},
+            "example": content.example,
         }
-        for one in contents
+    return {
+        "schema": {"type": "string"},
+        "x-itemSchema": {"anyOf": [schema_of(kind) for kind in content.kinds]},
+        "example": content.example,
     }
 
 
@@ -228,7 +238,7 @@ def _responses(route: Route) -> Json:
 
 def _response(response: RouteResponse, common: Iterable[Parameter]) -> Json:
     shown: Json = {"description": response.description}
-    contents = _streams(response.also)
+    contents = _contents(response.also)
     if response.kind is not None:
         content = {"schema": _response_schema(response), "example": plain(response.example)}
         contents = {response.media_type: content, **contents}

@@ -52,7 +52,31 @@ def schemas(routes: Iterable[Route]) -> Json:
         _list_keys(components[kind.__name__], kind)
         _require_all_fields(components[kind.__name__], kind)
     _add_constraints(components)
+    _complete(components)
     return dict(sorted(components.items()))
+
+
+def _complete(part: object) -> None:
+    """Write what code generators understand, where JSON Schema allows several ways.
+
+    Several types are alternatives, arrays have items, an optional field has no default that means
+    the same as its absence, and a field that is true if it is present is a boolean. Otherwise some
+    generators leave the type out, or write code that does not compile.
+    """
+    if isinstance(part, dict):
+        if isinstance(types := part.get("type"), list):
+            part["anyOf"] = [{"type": one} for one in types]
+            del part["type"]
+        if part.get("type") == "array":
+            part.setdefault("items", {})
+        if part.get("default", UNSET) is None:
+            del part["default"]
+        if part.get("enum") == [True]:
+            part["type"] = "boolean"
+            del part["enum"]
+    if isinstance(part, dict | list):
+        for inner in part.values() if isinstance(part, dict) else part:
+            _complete(inner)
 
 
 def _add_constraints(components: Json) -> None:
@@ -80,7 +104,7 @@ def _kinds_sent(routes: Iterable[Route]) -> Iterator[Any]:
     yield RequestPayload  # payloads are declared as any JSON
     for route in routes:
         yield route.body
-        for content in route.also_accepts:
+        for content in (*route.also_accepts, *route.streams):
             yield from content.kinds
 
 

@@ -238,9 +238,10 @@ def _written(spec: Json, example: object) -> str:
 
 
 def _bodies(message: Json) -> list[Body]:
+    contents = {**message.get("content", {}), **message.get("x-streams", {})}
     return [
         Body(media_type, _kind_of_body(content), list(_samples(content)))
-        for media_type, content in message.get("content", {}).items()
+        for media_type, content in contents.items()
     ]
 
 

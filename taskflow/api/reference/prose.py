@@ -18,7 +18,7 @@ _NO_LINE_END: Final = "(?!\n)"
 _MAX_LISTED_VALUES: Final = 5
 """A longer list of values is collapsed."""
 _NULL: Final = {"type": "null"}
-_FORMATS: Final = {"date-time": "date and time", "uuid": "UUID"}
+_FORMATS: Final = {"date-time": "date and time", "uuid": "UUID", "binary": "bytes"}
 ADDRESS: Final = "http://localhost:8080"
 """The address in commands; the page replaces it by the address of the service."""
 _KEY: Final = '-H "Authorization: Bearer $TASKFLOW_API_KEY"'

@@ -1,0 +1,99 @@
+/** The state of a service: its tasks, nodes, hosts and audit log. */
+
+import { type Call, type Parameter, wholeNumber } from "./calls.js";
+import { UnexpectedResponse } from "./errors.js";
+import { type Moment, momentText } from "./options.js";
+import type {
+  Action,
+  AuditEntry,
+  HostRecord,
+  Minute,
+  NodeRecord,
+  TargetKind,
+  TaskStatistics,
+} from "./schemas.js";
+import { PageStream } from "./streams.js";
+import type { RequestSettings } from "./timing.js";
+import type { Transport } from "./transport.js";
+
+const PAGE_ENTRIES = 100;
+const TITLE = "TaskFlow";
+
+/** Which entries of the audit log are listed. */
+export interface AuditFilters {
+  /** The number of entries per request, at most 1000. */
+  page?: number;
+  actor?: string;
+  action?: Action;
+  target_kind?: TargetKind;
+  target?: string;
+  at_after?: Moment;
+  at_before?: Moment;
+}
+
+/** The service. */
+export interface Service {
+  version: string;
+}
+
+/** The methods for monitoring. */
+export class Monitoring {
+  protected readonly transport: Transport;
+
+  constructor(transport: Transport) {
+    this.transport = transport;
+  }
+
+  /**
+   * Return the version of the service, if it is ready: it accepts tasks and runs them.
+   *
+   * @throws ServerError It is not ready.
+   * @throws Unauthorized It requires an API key, or a different one.
+   */
+  async check(settings?: RequestSettings): Promise<Service> {
+    await this.transport.ask({ method: "GET", path: "/readyz" }, settings);
+    const answer = await this.transport.ask({ method: "GET", path: "/openapi.json" }, settings);
+    const { info } = answer.read<{ info?: { title?: unknown; version?: unknown } }>();
+    if (info?.title !== TITLE || typeof info.version !== "string") {
+      throw new UnexpectedResponse("the response is not one of TaskFlow");
+    }
+    return { version: info.version };
+  }
+
+  /** Return the number of tasks by status, per queue and in total; or of one queue. */
+  async stats(queue?: string, settings?: RequestSettings): Promise<TaskStatistics> {
+    return (await this.transport.ask(ofQueue("/stats", queue), settings)).read<TaskStatistics>();
+  }
+
+  /** Return what finished in each minute of the last hour, oldest first, up to now. */
+  async history(queue?: string, settings?: RequestSettings): Promise<Minute[]> {
+    const answer = await this.transport.ask(ofQueue("/stats/history", queue), settings);
+    return answer.read<{ minutes: Minute[] }>().minutes;
+  }
+
+  /** Return the processes that run tasks, and recently died ones. */
+  async nodes(settings?: RequestSettings): Promise<NodeRecord[]> {
+    const answer = await this.transport.ask({ method: "GET", path: "/nodes" }, settings);
+    return answer.readAll<NodeRecord>();
+  }
+
+  /** Return statistics of target hosts, the most problematic first. */
+  async hosts(settings?: RequestSettings): Promise<HostRecord[]> {
+    const answer = await this.transport.ask({ method: "GET", path: "/hosts" }, settings);
+    return answer.readAll<HostRecord>();
+  }
+
+  /** Return the audit log, newest first; needs the role `admin`. */
+  iterAudit(filters: AuditFilters = {}, settings?: RequestSettings): PageStream<AuditEntry> {
+    const { page = PAGE_ENTRIES, ...rest } = filters;
+    const query: Parameter[] = [["limit", String(wholeNumber("page", page, 1))]];
+    for (const [name, value] of Object.entries(rest)) {
+      if (value !== undefined) query.push([name, momentText(value as Moment)]);
+    }
+    return new PageStream(this.transport, { method: "GET", path: "/audit", query }, settings);
+  }
+}
+
+function ofQueue(path: string, queue: string | undefined): Call {
+  return { method: "GET", path, query: queue === undefined ? [] : [["queue", queue]] };
+}

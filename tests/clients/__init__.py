@@ -1,0 +1,1 @@
+"""Clients in all languages, held to the vectors of ``clients/conformance``."""
