@@ -304,6 +304,7 @@ async def rotate_keys(settings: Settings, report: Callable[[Rotated], None]) -> 
             pooler=pooler,
             schemas=migrated.schemas,
             server_version=migrated.server_version,
+            is_distributed=migrated.is_distributed,
         ) as database:
             return await KeyRotation(database, encryption, report).run()
 

@@ -56,6 +56,7 @@ class Event(enum.Enum):
     CELL_UNAVAILABLE = ("warning", "a cell cannot be opened, trying again")
     CELLS_CHANGED = ("info", "map of cells read")
     MIGRATED = ("info", "migration applied")
+    DISTRIBUTED = ("info", "schema adapted to Citus")
     WORKERS_STARTED = ("info", "workers started")
     LISTENING = ("info", "listening")
     PROCESS_NOT_STARTED = ("error", "a process cannot be started")

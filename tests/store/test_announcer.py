@@ -19,6 +19,7 @@ from taskflow.settings import Settings
 from taskflow.store.base.claims import Settlement
 from taskflow.store.postgres import database
 from taskflow.store.postgres.database import open_database
+from taskflow.store.postgres.session import WORK_CHANNEL
 from taskflow.store.postgres.store import open_postgres
 from tests.folders import open_folder
 from tests.replicas import make_synchronous, primary_in, standby_of
@@ -138,7 +139,9 @@ class TestWhoNotifies:
     def later(self, monkeypatch) -> list[str]:
         """What is left to be announced after a commit, and is not."""
         messages: list[str] = []
-        keep = lambda connection: messages.extend(connection.unsent.take())  # noqa: E731
+        keep = lambda connection: messages.extend(  # noqa: E731
+            message for channel, message in connection.unsent.take() if channel == WORK_CHANNEL
+        )
         monkeypatch.setattr(database, "announce", keep)
         return messages
 

@@ -520,7 +520,7 @@ async def test_recording_does_not_wait_for_locks_of_the_table(
     postgres, connection, mode, monkeypatch
 ):
     """Recording starts at once beside a vacuum, which may hold its lock for minutes."""
-    monkeypatch.setattr(events, "_WAIT_FOR_WRITERS", "SET LOCAL lock_timeout = '90s'")
+    monkeypatch.setattr(events, "_WRITERS_WAIT_MILLISECONDS", 90_000)
     with connection.transaction():
         connection.execute(f"LOCK TABLE taskflow_tasks IN {mode} MODE")
         await postgres.record_events()  # to wait would end in a timeout

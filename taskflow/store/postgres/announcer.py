@@ -6,6 +6,9 @@ database do not notify in a session with ``taskflow.announces_later`` whose comm
 session gets the messages as notices (migration 0031). It sends them in a transaction of its own,
 which writes no data, and so waits for neither the disk nor the standby.
 
+Functions in a schema that Citus distributes never notify: they run on a worker, and nodes listen on
+the coordinator.
+
 It does so on the same connection, in the same thread: a task of its own, on another connection,
 would wake other nodes a millisecond later, and use more CPU.
 """
@@ -29,7 +32,8 @@ def announce(connection: OwnConnection) -> None:
 
     If that fails, or the process dies before, other nodes find the tasks when they poll.
     """
-    messages = connection.unsent.take()
-    if messages and connection.info.transaction_status is TransactionStatus.IDLE:
+    notifications = list(dict.fromkeys(connection.unsent.take()))
+    if notifications and connection.info.transaction_status is TransactionStatus.IDLE:
+        channels, messages = zip(*notifications, strict=True)
         with contextlib.suppress(psycopg.Error):
-            connection.execute(_NOTIFY, {"messages": list(dict.fromkeys(messages))})
+            connection.execute(_NOTIFY, {"channels": list(channels), "messages": list(messages)})

@@ -45,12 +45,6 @@ Steps: TypeAlias = Generator[tuple[str, Mapping[str, object]], list[Row], list[T
 STATEMENT_TASKS: Final = 1000
 
 _NO_NODE: Final = uuid.UUID(int=0)
-# Events of the new tasks are recorded at the commit, not before (migration 0010). The result has
-# the settings of the session that the other statements depend on.
-_COMMIT_LATER: Final = (
-    "SELECT set_config('taskflow.commits_later', 'on', true), "
-    "current_setting('session_replication_role'), current_setting('transaction_read_only')"
-)
 _SCHEMA_ERRORS: Final = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedFunction,
@@ -145,7 +139,7 @@ async def _run_async(connection: AsyncConnection, steps: Steps) -> list[Task]:
 def _add(tasks: Sequence[NewTask], key: IdempotencyKey | None, at_once: int) -> Steps:
     added: list[Task] = []
     for begin in range(0, len(tasks), at_once):
-        [(_, replication_role, read_only)] = yield _COMMIT_LATER, {}
+        [(_, replication_role, read_only, form)] = yield _SQL["commit_later"], {}
         _refuse_session(replication_role, read_only)
         portion = tasks[begin : begin + at_once]
         is_keyed = any(task.is_keyed for task in portion)
@@ -154,6 +148,8 @@ def _add(tasks: Sequence[NewTask], key: IdempotencyKey | None, at_once: int) -> 
             yield _SQL["note_enqueued"], {}
         if parent_ids(portion):
             yield _SQL["note_enqueued_graph"], {}
+        if form is not None:
+            yield _SQL["note_enqueued_distributed"], {}
     return added
 
 

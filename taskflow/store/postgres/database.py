@@ -43,6 +43,7 @@ from taskflow.store.postgres.session import (
     TRANSACTION_TIMEOUT,
     OwnConnection,
     announcing_later,
+    for_distributed_schema,
     startup_options,
     utc_adapters,
 )
@@ -215,7 +216,7 @@ class Database:
 
 
 @contextlib.asynccontextmanager
-async def open_database(
+async def open_database(  # noqa: PLR0913 - all that a session depends on
     conninfo: str | DatabaseAddress,
     *,
     connections: int,
@@ -223,6 +224,7 @@ async def open_database(
     pooler: Pooler = "none",
     schemas: Sequence[str] | None = None,
     server_version: int = 0,
+    is_distributed: bool = False,
 ) -> AsyncIterator[Database]:
     """Open a pool of connections; no call takes much longer than the timeout.
 
@@ -239,6 +241,8 @@ async def open_database(
         server_version=server_version,
     )
     options = announcing_later(options)
+    if is_distributed:
+        options = for_distributed_schema(options)
     pool = make_pool(
         address, options, pooler=pooler, connections=connections, timeout_seconds=timeout_seconds
     )

@@ -21,7 +21,7 @@ from taskflow.wakeup import WakeUp
 
 # Interval of polling where notifications do not work.
 POLL_SECONDS: Final = 0.25
-_WAIT_FOR_WRITERS: Final = "SET LOCAL lock_timeout = '200ms'"
+_WRITERS_WAIT_MILLISECONDS: Final = 200
 _MAX_EVENT_ID: Final = 2**63 - 1
 
 
@@ -101,7 +101,7 @@ class PostgresEvents(StorePart, EventStore):
     ) -> None:
         execute = self._statements.on(connection)
         with contextlib.suppress(psycopg.errors.LockNotAvailable), connection.transaction():
-            connection.execute(_WAIT_FOR_WRITERS)
+            execute("bound_lock_waits", {"milliseconds": _WRITERS_WAIT_MILLISECONDS})
             execute("wait_for_writers", {})
             execute("record_events", bounds)
             return

@@ -19,7 +19,6 @@ from taskflow.store.postgres.address import DatabaseAddress, address_of
 from taskflow.store.postgres.database import connection_options, one_line
 from taskflow.telemetry import Event, emit
 
-WORK_CHANNEL: Final = "taskflow_work"
 EVENTS_CHANNEL: Final = "taskflow_events"
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _MAX_PAUSE_SECONDS: Final = 2.0

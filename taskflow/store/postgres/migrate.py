@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Final, NamedTuple
 
@@ -16,8 +16,10 @@ import trio
 from taskflow.model.errors import StoreUnavailable, StoreUnusable
 from taskflow.store.postgres.address import DatabaseAddress
 from taskflow.store.postgres.database import connect, mapped_errors
+from taskflow.store.postgres.distribution import distribute, execute_script, is_distributed
 from taskflow.store.postgres.pool import Pooler
 from taskflow.store.postgres.requirements import (
+    Place,
     place_of,
     refuse_unfit,
     unfit_for_migration,
@@ -25,7 +27,7 @@ from taskflow.store.postgres.requirements import (
     unfit_for_work,
     unfit_tables,
 )
-from taskflow.store.postgres.session import OwnConnection, search_path_of
+from taskflow.store.postgres.session import OwnConnection, quoted, search_path_of
 from taskflow.telemetry import Event, emit
 
 # Any number that no other program uses: "taskflow" in ASCII.
@@ -36,6 +38,8 @@ _DEADLOCK_PAUSES_SECONDS: Final = (0.1, 0.2, 0.4, 0.8)
 _OTHER_SCHEMA: Final = (
     "run CREATE SCHEMA taskflow and add options=-csearch_path%3Dtaskflow to DATABASE_URL"
 )
+# Later migrations can be applied to a distributed schema.
+_FIRST_FOR_CITUS: Final = 34
 _LEDGER_STEP: Final = "the table of migrations"
 _CREATE_LEDGER: Final = """
 CREATE TABLE taskflow_migrations (
@@ -95,6 +99,7 @@ def _migrate_once(connection: psycopg.Connection[tuple[object, ...]]) -> list[Mi
         _refuse_unknown(applied, steps)
         missing = [step for step in steps if step.version not in applied]
         pending = [step.version for step in missing]
+        _refuse_distributed(connection, place, pending)
         refuse_unfit(unfit_for_migration(connection, place, pending))
         path = search_path_of(place.path())
         connection.execute("SELECT set_config('search_path', %s, true)", [path])
@@ -105,9 +110,36 @@ def _migrate_once(connection: psycopg.Connection[tuple[object, ...]]) -> list[Mi
                 connection.execute(_CREATE_LEDGER)
         for step in missing:
             _apply(step, connection)
+        _distribute_if_needed(connection, place.path()[0], missing)
     for step in missing:
         emit(Event.MIGRATED, version=step.version, name=step.name)
     return missing
+
+
+def _refuse_distributed(
+    connection: psycopg.Connection[tuple[object, ...]], place: Place, pending: Sequence[int]
+) -> None:
+    """Refuse migrations that Citus cannot apply, which were written before it was supported."""
+    if not place.schemas or not pending or pending[0] >= _FIRST_FOR_CITUS:
+        return
+    schema = place.path()[0]
+    if is_distributed(connection, schema):
+        raise StoreUnusable(
+            f"migration {pending[0]} cannot be applied to the schema {quoted(schema)}, which Citus "
+            "distributes: run citus_schema_undistribute, `taskflow migrate`, "
+            "citus_schema_distribute, and `taskflow migrate` once more"
+        )
+
+
+def _distribute_if_needed(
+    connection: psycopg.Connection[tuple[object, ...]], schema: str, applied: Sequence[Migration]
+) -> None:
+    """Apply the form for Citus to a schema that it distributes, once more after each migration."""
+    if not is_distributed(connection, schema):
+        return
+    with _refused_steps("the form for a distributed schema"):
+        if distribute(connection, schema, is_changed=bool(applied)):
+            emit(Event.DISTRIBUTED, schema=schema)
 
 
 class Migrated(msgspec.Struct, frozen=True):
@@ -119,6 +151,7 @@ class Migrated(msgspec.Struct, frozen=True):
         applied: The migrations that were applied now.
         schemas: The search path, with the schema of the tables first.
         server_version: Version of PostgreSQL, as libpq has it.
+        is_distributed: Whether Citus distributes the schema of the tables.
     """
 
     place: str
@@ -126,6 +159,7 @@ class Migrated(msgspec.Struct, frozen=True):
     applied: list[Migration]
     schemas: list[str]
     server_version: int
+    is_distributed: bool
 
 
 async def migrate_database(
@@ -154,6 +188,7 @@ async def migrate_database(
                 applied=applied,
                 schemas=place.path(),
                 server_version=info.server_version,
+                is_distributed=is_distributed(connection, place.path()[0]),
             )
 
     return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
@@ -199,7 +234,7 @@ def _not_permitted(error: psycopg.Error) -> StoreUnusable:
 
 def _apply(step: Migration, connection: psycopg.Connection[tuple[object, ...]]) -> None:
     with _refused_steps(f"migration {step.version} {step.name}"):
-        psycopg.Cursor(connection).execute(step.sql)  # as text: several statements
+        execute_script(connection, step.sql)
         connection.execute(
             "INSERT INTO taskflow_migrations (version, name) VALUES (%s, %s)",
             [step.version, step.name],

@@ -78,8 +78,15 @@ TRANSACTION_TIMEOUT: Final = "transaction_timeout"
 HAS_TRANSACTION_TIMEOUT: Final = 170_000
 # Tells the functions of the database that the session announces its commits itself. They send it
 # what to announce in notices with this SQLSTATE (migration 0031).
+WORK_CHANNEL: Final = "taskflow_work"
 ANNOUNCES_LATER: Final = "taskflow.announces_later"
 _TO_ANNOUNCE: Final = "TF001"
+_TO_NOTIFY: Final = "TF002"
+# For a schema that Citus distributes, after all other options. Citus cannot plan most statements
+# without the values of their parameters. It passes messages of workers on from this level.
+DISTRIBUTED: Final = MappingProxyType(
+    {"plan_cache_mode": "force_custom_plan", "citus.worker_min_messages": "info"}
+)
 # At least a year within the range of Python, so that time zones and delays can be added.
 EARLIEST: Final = dt.datetime(2, 1, 1, tzinfo=dt.UTC)
 LATEST: Final = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
@@ -125,20 +132,24 @@ class CommitWatch:
 
 
 class UnsentNotifications:
-    """Collects the messages that are to be announced once a transaction has committed."""
+    """Collects the notifications that are to be sent once a transaction has committed."""
 
     def __init__(self) -> None:
-        self._messages: list[str] = []
+        self._notifications: list[tuple[str, str]] = []
 
     def hear(self, diagnostic: Diagnostic) -> None:
         """Process a notice of the server."""
+        message = diagnostic.message_primary or ""
         if diagnostic.sqlstate == _TO_ANNOUNCE:
-            self._messages.append(diagnostic.message_primary or "")
+            self._notifications.append((WORK_CHANNEL, message))
+        elif diagnostic.sqlstate == _TO_NOTIFY:
+            channel, _, payload = message.partition(" ")
+            self._notifications.append((channel, payload))
 
-    def take(self) -> list[str]:
-        """Return the messages, and forget them."""
-        messages, self._messages = self._messages, []
-        return messages
+    def take(self) -> list[tuple[str, str]]:
+        """Return the notifications, each with its channel, and forget them."""
+        notifications, self._notifications = self._notifications, []
+        return notifications
 
 
 def is_unreplicated(diagnostic: Diagnostic) -> bool:
@@ -291,6 +302,11 @@ def announcing_later(options: Mapping[str, object]) -> dict[str, object]:
     if first_message is None:
         return dict(options)
     return {**options, "options": f"{first_message} -c {ANNOUNCES_LATER}=on"}
+
+
+def for_distributed_schema(options: Mapping[str, object]) -> dict[str, object]:
+    """Return these parameters of a connection for a schema that Citus distributes."""
+    return {**options, "options": f"{options.get('options', '')} {_assignments(DISTRIBUTED)}"}
 
 
 def search_path_of(schemas: Sequence[str]) -> str:

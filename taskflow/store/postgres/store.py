@@ -36,7 +36,7 @@ from taskflow.store.postgres.events import PostgresEvents
 from taskflow.store.postgres.graph_promoter import GraphPromoter
 from taskflow.store.postgres.groups import PostgresGroups
 from taskflow.store.postgres.leases import PostgresLeases
-from taskflow.store.postgres.listener import EVENTS_CHANNEL, WORK_CHANNEL, listen
+from taskflow.store.postgres.listener import EVENTS_CHANNEL, listen
 from taskflow.store.postgres.listing import PostgresListing, PostgresMonitoring
 from taskflow.store.postgres.migrate import Migrated, migrate_database
 from taskflow.store.postgres.parking import PostgresParking
@@ -45,6 +45,7 @@ from taskflow.store.postgres.promoter import OrderPromoter
 from taskflow.store.postgres.queues import PostgresQueues
 from taskflow.store.postgres.requirements import refusal_of, server_state
 from taskflow.store.postgres.schedules import SCHEDULES_CHANNEL, PostgresSchedules
+from taskflow.store.postgres.session import WORK_CHANNEL
 from taskflow.store.postgres.signing_keys import SIGNING_KEYS_CHANNEL, PostgresSigningKeys
 from taskflow.store.postgres.statements import Statements, StoreContext
 from taskflow.store.postgres.submission import PostgresSubmission
@@ -210,6 +211,7 @@ async def open_postgres(
         pooler=pooler,
         schemas=migrated.schemas,
         server_version=migrated.server_version,
+        is_distributed=migrated.is_distributed,
     )
     async with (
         open_pool(connections=settings.database_connections) as database,

@@ -1586,7 +1586,7 @@ WITH claim AS MATERIALIZED (
     ON CONFLICT (key) DO UPDATE
     SET fingerprint = EXCLUDED.fingerprint, task_ids = EXCLUDED.task_ids,
         expires_at = EXCLUDED.expires_at
-    WHERE known.expires_at <= now()
+    WHERE taskflow_is_over(known.expires_at)
     RETURNING task_ids
 ), submitted AS MATERIALIZED (
     SELECT * FROM numbered LEFT JOIN claim ON is_claimed AND NOT EXISTS (
@@ -1706,10 +1706,10 @@ BEGIN
         PERFORM taskflow_check_groups(tasks);
     END LOOP;
     IF jsonb_path_exists(tasks, '$[*].extra.order_key') THEN
-        PERFORM pg_notify('taskflow_work', ' order');
+        PERFORM taskflow_notify('taskflow_work', ' order');
     END IF;
     IF jsonb_path_exists(tasks, '$[*].after[*] ? (@ like_regex "^[0-9a-fA-F]{8}-")') THEN
-        PERFORM pg_notify('taskflow_work', ' graph');
+        PERFORM taskflow_notify('taskflow_work', ' graph');
     END IF;
     RETURN ids;
 END
@@ -1766,7 +1766,7 @@ BEGIN
     END IF;
     PERFORM taskflow_announce('', found.priorities, found.run_ats);
     IF jsonb_path_exists(tasks, '$[*].extra.order_key') THEN
-        PERFORM pg_notify('taskflow_work', ' order');
+        PERFORM taskflow_notify('taskflow_work', ' order');
     END IF;
     RETURN found.task_ids;
 END

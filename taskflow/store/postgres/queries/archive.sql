@@ -54,6 +54,8 @@ ON CONFLICT (name) DO NOTHING RETURNING name
 -- name: begin_move
 -- For this transaction, triggers treat tasks as moved; an empty state ends that.
 SELECT set_config('taskflow.is_archiving', %(state)s, true)
+FROM
+-- insert: place_of_tables
 
 -- name: archive_if_finished_before
 -- Moves the tasks of a window, and returns their number, the last id of the window, and whether it was the last one.
@@ -310,6 +312,8 @@ DELETE FROM taskflow_archive_periods WHERE name = %(name)s
 
 -- name: bound_lock_waits
 SELECT set_config('lock_timeout', %(milliseconds)s::text, true)
+FROM
+-- insert: place_of_tables
 
 -- name: find_archived
 SELECT t.id FROM (SELECT DISTINCT unnest(%(ids)b::uuid[])) AS wanted (task_id) CROSS JOIN LATERAL (

@@ -3,7 +3,9 @@
 -- name: lock_scans
 -- One scan at a time, on all nodes: so limits hold over all nodes. A statement of its own,
 -- because the next one has to see what the previous scan did.
-SELECT pg_advisory_xact_lock(8386658447506927983)
+SELECT pg_advisory_xact_lock(8386658447506927983) IS NOT NULL
+FROM
+-- insert: place_of_tables
 
 -- name: are_there_limits
 SELECT EXISTS (SELECT FROM taskflow_queues WHERE is_limited)
@@ -123,7 +125,7 @@ FROM unnest(%(queues)b::text[], %(limits)b::integer[]) AS limited (name, max_con
 -- Claim the tasks that the scan chose. With the clock of this moment, because the scan may have
 -- waited for another one. A later submission may have moved the times of tasks meanwhile.
 WITH alive AS MATERIALIZED (
-    SELECT name FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > clock_timestamp()
+    SELECT name, clock_timestamp() AS at FROM taskflow_nodes WHERE id = %(node_id)s AND expires_at > clock_timestamp()
 ), paced AS (
     INSERT INTO taskflow_paces (key, next_at)
     SELECT key, next_at FROM unnest(%(keys)b::text[], %(next_ats)b::timestamptz[]) AS p (key, next_at)
@@ -137,11 +139,11 @@ WITH alive AS MATERIALIZED (
 )
 UPDATE taskflow_tasks AS t
 SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
-    claim_token = %(token)s, started_at = clock_timestamp(), attempt = least(attempt, 2147483646) + 1
+    claim_token = %(token)s, started_at = (SELECT at FROM alive), attempt = least(attempt, 2147483646) + 1
 FROM chosen WHERE t.id = chosen.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
           t.run_at, t.authority, t.queue,
-          date_part('epoch', clock_timestamp() - taskflow_bounded(t.run_at)), t.tags::text,
+          date_part('epoch', (SELECT at FROM alive) - taskflow_bounded(t.run_at)), t.tags::text,
           (SELECT q.settings::text FROM taskflow_queues AS q WHERE q.name = t.queue)
 
 -- name: lanes_of

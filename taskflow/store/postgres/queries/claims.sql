@@ -29,11 +29,11 @@ WITH alive AS MATERIALIZED (
 )
 UPDATE taskflow_tasks AS t
 SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
-    claim_token = %(token)s, started_at = now(), attempt = least(attempt, 2147483646) + 1
+    claim_token = %(token)s, started_at = taskflow_now_if(t.id IS NOT NULL), attempt = least(attempt, 2147483646) + 1
 FROM due WHERE t.id = due.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
           t.run_at, t.authority, t.queue,
-          date_part('epoch', now() - taskflow_bounded(t.run_at)), t.tags::text,
+          taskflow_age(t.run_at), t.tags::text,
           CASE WHEN EXISTS (SELECT FROM taskflow_queues)
           THEN (SELECT q.settings::text FROM taskflow_queues AS q WHERE q.name = t.queue) END
 
@@ -64,11 +64,11 @@ WITH alive AS MATERIALIZED (
 )
 UPDATE taskflow_tasks AS t
 SET status = 'RUNNING', node_id = %(node_id)s, node = (SELECT name FROM alive),
-    claim_token = %(token)s, started_at = now(), attempt = least(attempt, 2147483646) + 1
+    claim_token = %(token)s, started_at = taskflow_now_if(t.id IS NOT NULL), attempt = least(attempt, 2147483646) + 1
 FROM due WHERE t.id = due.id
 RETURNING t.id, t.payload::text, t.attempt, t.max_attempts, t.options::text, t.priority,
           t.run_at, t.authority, t.queue,
-          date_part('epoch', now() - taskflow_bounded(t.run_at)), t.tags::text,
+          taskflow_age(t.run_at), t.tags::text,
           CASE WHEN EXISTS (SELECT FROM taskflow_queues)
           THEN (SELECT q.settings::text FROM taskflow_queues AS q WHERE q.name = t.queue) END
 
@@ -109,17 +109,25 @@ WHERE t.id = e.id AND t.claim_token = e.token
 RETURNING t.id,
 -- insert: frees
 
+-- part: held_rows
+-- The rows of claims that are still held, locked. Not in a join, whose locks Citus cannot plan.
+held_rows AS MATERIALIZED (
+    SELECT id, claim_token, node_id, queue, attempt, node, started_at FROM taskflow_tasks
+    WHERE id = ANY (%(ids)b::uuid[]) AND claim_token = ANY (%(tokens)b::uuid[])
+    FOR UPDATE
+
 -- name: retry_if_held
-WITH held AS MATERIALIZED (
+WITH
+-- insert: held_rows
+), held AS MATERIALIZED (
     SELECT t.id, t.attempt, t.node, t.started_at,
            e.delay_seconds, e.error, e.error_type, e.status_code, e.elapsed_ms, e.response
-    FROM taskflow_tasks AS t JOIN unnest(
+    FROM held_rows AS t JOIN unnest(
         %(ids)b::uuid[], %(tokens)b::uuid[], %(delays)b::float8[], %(errors)b::text[],
         %(error_types)b::text[], %(status_codes)b::smallint[], %(elapsed)b::float8[],
         %(responses)b::text[]
     ) AS e (id, token, delay_seconds, error, error_type, status_code, elapsed_ms, response)
     ON t.id = e.id AND t.claim_token = e.token
-    FOR UPDATE OF t
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
                                    error, error_type, status_code, elapsed_ms, response)
@@ -128,7 +136,7 @@ WITH held AS MATERIALIZED (
     FROM held
 )
 UPDATE taskflow_tasks AS t
-SET status = 'PENDING', run_at = now() + make_interval(secs => held.delay_seconds),
+SET status = 'PENDING', run_at = taskflow_after(held.delay_seconds),
     error = held.error, error_type = held.error_type, node_id = NULL, claim_token = NULL
 FROM held WHERE t.id = held.id
 RETURNING t.id, t.priority, t.run_at
@@ -137,14 +145,15 @@ RETURNING t.id, t.priority, t.run_at
 -- As if never claimed, but due after the delay if there is one. Other nodes are notified, because
 -- this one may be shutting down. Attempts that had begun are recorded: their target may have
 -- received a request.
-WITH held AS MATERIALIZED (
+WITH
+-- insert: held_rows
+), held AS MATERIALIZED (
     SELECT t.id, t.attempt, t.node, t.started_at, e.elapsed_ms, e.delay_seconds, e.error, e.error_type
-    FROM taskflow_tasks AS t JOIN unnest(
+    FROM held_rows AS t JOIN unnest(
         %(ids)b::uuid[], %(tokens)b::uuid[], %(elapsed)b::float8[], %(delays)b::float8[],
         %(errors)b::text[], %(error_types)b::text[]
     ) AS e (id, token, elapsed_ms, delay_seconds, error, error_type)
     ON t.id = e.id AND t.claim_token = e.token
-    FOR UPDATE OF t
 ), recorded AS (
     INSERT INTO taskflow_attempts (task_id, number, status, node, started_at, finished_at,
                                    elapsed_ms)
@@ -155,7 +164,7 @@ WITH held AS MATERIALIZED (
     UPDATE taskflow_tasks AS t
     SET status = 'PENDING', attempt = greatest(t.attempt - 1, 0), node_id = NULL, claim_token = NULL,
         run_at = CASE WHEN held.delay_seconds > 0
-                      THEN now() + make_interval(secs => held.delay_seconds) ELSE t.run_at END,
+                      THEN taskflow_after(held.delay_seconds) ELSE t.run_at END,
         error = coalesce(held.error, t.error), error_type = coalesce(held.error_type, t.error_type)
     FROM held WHERE t.id = held.id
     RETURNING t.id, t.priority, t.run_at

@@ -1,16 +1,17 @@
 -- Credentials: their encrypted values, and what uses them.
 
 -- name: put_credential_if_room
-WITH put AS (
+WITH room AS MATERIALIZED (
+    SELECT EXISTS (SELECT FROM taskflow_credentials WHERE name = %(name)s)
+        OR (SELECT count(*) FROM taskflow_credentials) < %(max_credentials)s AS is_left
+), put AS (
     INSERT INTO taskflow_credentials AS c (name, kind, hosts, sealed)
-    SELECT %(name)s, %(kind)s, %(hosts)s::text[], %(sealed)s
-    WHERE EXISTS (SELECT FROM taskflow_credentials WHERE name = %(name)s)
-        OR (SELECT count(*) FROM taskflow_credentials) < %(max_credentials)s
+    SELECT %(name)s, %(kind)s, %(hosts)s::text[], %(sealed)s FROM room WHERE is_left
     ON CONFLICT (name) DO UPDATE
-    SET kind = excluded.kind, hosts = excluded.hosts, sealed = excluded.sealed, updated_at = now()
+    SET kind = excluded.kind, hosts = excluded.hosts, sealed = excluded.sealed, updated_at = excluded.updated_at
     RETURNING xmax = 0 AS is_new
 ), notified AS MATERIALIZED (
-    SELECT pg_notify('taskflow_credentials', '') FROM put
+    SELECT taskflow_notify('taskflow_credentials', '') FROM put
 )
 SELECT is_new FROM put LEFT JOIN notified ON true
 
@@ -52,7 +53,7 @@ WITH deleted AS (
     )
     RETURNING c.name
 ), notified AS MATERIALIZED (
-    SELECT pg_notify('taskflow_credentials', '') FROM deleted
+    SELECT taskflow_notify('taskflow_credentials', '') FROM deleted
 )
 SELECT name FROM deleted LEFT JOIN notified ON true
 

@@ -4,7 +4,9 @@
 -- Wait for transactions that found that events are not recorded, and are about to commit. They
 -- finish in a moment; if not, their events may be missing. Later ones check after this
 -- transaction.
-SELECT pg_advisory_xact_lock(8386658447506927982)
+SELECT pg_advisory_xact_lock(8386658447506927982) IS NOT NULL
+FROM
+-- insert: place_of_tables
 
 -- name: are_events_recorded
 -- Whether events are recorded, and whether for long enough that this need not be extended yet.
@@ -14,8 +16,8 @@ FROM taskflow_event_log
 -- name: record_events
 -- From the position where recording begins, nothing is missing.
 UPDATE taskflow_event_log
-SET complete_after = CASE WHEN recorded_until > now() THEN complete_after
-        ELSE coalesce(pg_sequence_last_value('taskflow_events_id_seq'), 0) END,
+SET complete_after = CASE WHEN taskflow_is_over(recorded_until)
+                     THEN greatest(complete_after, (SELECT max(id) FROM taskflow_events)) ELSE complete_after END,
     recorded_until = now() + make_interval(secs => %(seconds)s)
 
 -- name: last_event

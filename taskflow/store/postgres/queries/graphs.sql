@@ -111,13 +111,11 @@ WITH ended AS MATERIALIZED (
     SELECT * FROM portion WHERE bytes_before < %(budget_bytes)s
 ), skipped AS MATERIALIZED (
     SELECT id FROM present EXCEPT SELECT id FROM chosen
-), done AS (
+), done AS MATERIALIZED (
     -- By their places in the table: a join could read all of it.
-    UPDATE taskflow_edges SET is_done = true
-    WHERE ctid = ANY (ARRAY(
+    SELECT marked.child_id, marked.parent_id FROM taskflow_mark_edges(ARRAY(
         SELECT edge FROM opened WHERE child_id NOT IN (SELECT id FROM skipped)
-    )) AND NOT is_done
-    RETURNING child_id, parent_id
+    )) AS marked
 ), summed AS MATERIALIZED (
     SELECT o.child_id, count(*)::integer AS finished,
            (array_agg(o.parent_id ORDER BY o.parent_id) FILTER (WHERE o.status <> 'COMPLETED'))[1] AS failed_id,
@@ -137,18 +135,17 @@ WITH ended AS MATERIALIZED (
     UPDATE taskflow_tasks AS t
     SET parents_left = greatest(d.parents_left, 0),
         waiting_for = CASE WHEN d.outcome = 'waiting' THEN 'parents' END,
-        run_at = CASE WHEN d.outcome = 'started' THEN now() + make_interval(
-                     secs => CASE WHEN d.has_waited
-                             THEN coalesce(taskflow_field(t.options, 'delay_after_parents')::float8, 0)
-                             ELSE 0 END
+        run_at = CASE WHEN d.outcome = 'started' THEN taskflow_after(
+                     CASE WHEN d.has_waited
+                     THEN coalesce(taskflow_field(t.options, 'delay_after_parents')::float8, 0) ELSE 0 END
                  ) ELSE t.run_at END,
         status = CASE WHEN d.outcome IN ('FAILED', 'CANCELED') THEN d.outcome ELSE t.status END,
         error = CASE WHEN d.outcome IN ('FAILED', 'CANCELED')
-                THEN format('parent failed: the task %%s is %%s', d.failed_id, d.failed_status)
+                THEN 'parent failed: the task ' || d.failed_id::text || ' is ' || d.failed_status
                 ELSE t.error END,
         error_type = CASE WHEN d.outcome IN ('FAILED', 'CANCELED') THEN 'parent_failed'
                      ELSE t.error_type END,
-        finished_at = CASE WHEN d.outcome IN ('FAILED', 'CANCELED') THEN now() END,
+        finished_at = taskflow_now_if(d.outcome IN ('FAILED', 'CANCELED')),
         delete_at = CASE WHEN d.outcome IN ('FAILED', 'CANCELED')
                     THEN taskflow_delete_at(t.retention_seconds) END
     FROM decided AS d WHERE t.id = d.id

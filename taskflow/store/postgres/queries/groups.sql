@@ -47,7 +47,7 @@ WITH RECURSIVE present (queue) AS (
         ORDER BY g.queue LIMIT 1
     ) AS following
 ), seen (queue) AS (
-    SELECT unnest(%(scope_names)b::text[])
+    SELECT unnest(%(scope_names)b::text[]) AS queue
     UNION
     SELECT queue FROM present WHERE queue ^@ ANY (%(scope_prefixes)b::text[])
 ), newest AS MATERIALIZED (
@@ -72,7 +72,7 @@ INSERT INTO taskflow_idempotency_keys AS known (key, fingerprint, task_ids, expi
 VALUES (%(key)s, %(fingerprint)s, ARRAY[%(id)s::uuid], now() + make_interval(secs => %(seconds)s))
 ON CONFLICT (key) DO UPDATE
 SET fingerprint = EXCLUDED.fingerprint, task_ids = EXCLUDED.task_ids, expires_at = EXCLUDED.expires_at
-WHERE known.expires_at <= now()
+WHERE taskflow_is_over(known.expires_at)
 RETURNING true
 
 -- name: new_id
@@ -95,7 +95,7 @@ FROM taskflow_groups WHERE id = ANY (%(ids)b::uuid[])
 -- For a moment no task joins the group. The locks of tasks that join do not wait for `hold_group`: in a group
 -- that tasks join all the time, it would wait for ever.
 UPDATE taskflow_groups
-SET closing_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+SET closing_until = taskflow_after(%(seconds)s)
 WHERE id = %(id)s AND status = 'OPEN'
 
 -- name: hold_group
@@ -114,7 +114,7 @@ SELECT taskflow_complete_groups(ARRAY[%(id)s::uuid])
 -- name: cancel_held_group
 UPDATE taskflow_groups
 SET status = 'CANCELED', cancel_state = 'pending', finished_at = now(),
-    closed_at = coalesce(closed_at, now())
+    closed_at = taskflow_or_now(closed_at)
 WHERE id = %(id)s AND status IN ('OPEN', 'CLOSED')
 
 -- name: groups_to_cancel

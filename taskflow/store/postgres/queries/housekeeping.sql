@@ -90,7 +90,7 @@ WITH taken AS MATERIALIZED (
     DELETE FROM taskflow_changes WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM taskflow_changes LIMIT %(limit)s FOR UPDATE SKIP LOCKED
     ))
-    RETURNING queue, status, date_trunc('minute', at) AS minute, change
+    RETURNING queue, status, at, change
 ), counted AS (
     INSERT INTO taskflow_counts AS c (queue, status, count)
     SELECT queue, status, least(greatest(sum(change), -9e18), 9e18)::bigint FROM taken
@@ -99,7 +99,8 @@ WITH taken AS MATERIALIZED (
     RETURNING queue, status, count
 ), finished AS (
     INSERT INTO taskflow_endings AS e (minute, queue, status, count)
-    SELECT minute, queue, status, least(sum(change), 9e18)::bigint FROM taken
+    SELECT minute, queue, status, least(sum(change), 9e18)::bigint
+    FROM (SELECT queue, status, change, date_trunc('minute', at) AS minute FROM taken) AS changed
     WHERE change > 0 AND status IN ('COMPLETED', 'FAILED', 'CANCELED')
       AND minute >= now() - make_interval(secs => %(kept_seconds)s)
     GROUP BY minute, queue, status ORDER BY minute, queue, status

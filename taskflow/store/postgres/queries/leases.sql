@@ -14,9 +14,9 @@ VALUES (%(id)s, %(name)s, %(lease_seconds)s, now() + make_interval(secs => %(lea
 -- name: renew_if_alive
 -- A node whose lease has ended stays dead: other nodes may have its tasks already.
 UPDATE taskflow_nodes
-SET expires_at = now() + make_interval(secs => lease_seconds)
+SET expires_at = taskflow_after(lease_seconds)
 WHERE id = %(id)s AND expires_at > now()
-RETURNING now()
+RETURNING taskflow_now_if(id IS NOT NULL)
 
 -- name: retire
 -- Releases what the node still holds: claims of a statement that was interrupted, and tasks
@@ -79,9 +79,9 @@ UPDATE taskflow_tasks AS t
 SET status = CASE WHEN is_poison THEN 'FAILED' ELSE 'PENDING' END,
     error_type = CASE WHEN is_poison THEN 'poison' ELSE error_type END,
     error = CASE WHEN is_poison
-            THEN format('poison: its node died %%s times while running it', rescues::bigint + 1)
+            THEN 'poison: its node died ' || (rescues::bigint + 1)::text || ' times while running it'
             ELSE error END,
-    finished_at = CASE WHEN is_poison THEN now() END,
+    finished_at = taskflow_now_if(is_poison),
     delete_at = CASE WHEN is_poison THEN taskflow_delete_at(retention_seconds) END,
     attempt = greatest(t.attempt - 1, 0), rescues = least(rescues, 2147483646) + 1, node_id = NULL, claim_token = NULL
 FROM lost WHERE t.id = lost.id

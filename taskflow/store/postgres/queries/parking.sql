@@ -3,15 +3,16 @@
 -- name: park_if_held
 -- An attempt that is parked already keeps the time at which it is overdue, and the row of its task is left as it is.
 -- Nodes of earlier versions do not rescue tasks of a node whose lease has not ended.
-WITH held AS MATERIALIZED (
+WITH
+-- insert: held_rows
+), held AS MATERIALIZED (
     SELECT t.id, t.claim_token, t.queue, t.node_id, e.poll_url,
            now() + make_interval(secs => e.within_seconds) AS overdue_at,
            CASE WHEN e.poll_url IS NOT NULL THEN now() + make_interval(secs => e.poll_delay) END AS poll_at
-    FROM taskflow_tasks AS t JOIN unnest(
+    FROM held_rows AS t JOIN unnest(
         %(ids)b::uuid[], %(tokens)b::uuid[], %(within)b::float8[], %(poll_urls)b::text[], %(poll_delays)b::float8[]
     ) AS e (id, token, within_seconds, poll_url, poll_delay)
     ON t.id = e.id AND t.claim_token = e.token
-    FOR NO KEY UPDATE OF t
 ), kept AS (
     INSERT INTO taskflow_parked AS p (task_id, token, queue, poll_url, due_at, overdue_at)
     SELECT id, claim_token, queue, poll_url, least(poll_at, overdue_at), overdue_at
@@ -52,8 +53,8 @@ WITH held AS MATERIALIZED (
 ), extended AS (
     UPDATE taskflow_parked AS p
     SET overdue_at = now() + make_interval(secs => %(within_seconds)s),
-        due_at = CASE WHEN poll_url IS NULL THEN now() + make_interval(secs => %(within_seconds)s)
-                 ELSE least(due_at, now() + make_interval(secs => %(within_seconds)s)) END
+        due_at = CASE WHEN poll_url IS NULL THEN taskflow_after(%(within_seconds)s)
+                 ELSE least(due_at, taskflow_after(%(within_seconds)s)) END
     FROM held WHERE p.task_id = held.id AND p.token = held.claim_token
 )
 SELECT now() + make_interval(secs => %(within_seconds)s) FROM held
@@ -94,12 +95,14 @@ FROM taskflow_parked ORDER BY due_at LIMIT 1
 -- name: end_unrecorded_parked
 -- An attempt that is parked in this moment has its row in the same snapshot. One that ends in this moment leaves a row
 -- here, which is deleted when it is taken.
-WITH added AS (
-    INSERT INTO taskflow_parked (task_id, token, queue, due_at, overdue_at)
-    SELECT id, claim_token, queue, now(), now() FROM taskflow_tasks AS t
+WITH unrecorded AS MATERIALIZED (
+    SELECT id, claim_token, queue FROM taskflow_tasks AS t
     WHERE status = 'RUNNING' AND node_id = 'ffffffff-ffff-ffff-ffff-ffffffffffff'
       AND NOT EXISTS (SELECT FROM taskflow_parked AS p WHERE p.task_id = t.id AND p.token = t.claim_token OFFSET 0)
     LIMIT %(limit)s
+), added AS (
+    INSERT INTO taskflow_parked (task_id, token, queue, due_at, overdue_at)
+    SELECT id, claim_token, queue, now(), now() FROM unrecorded
     ON CONFLICT (task_id) DO UPDATE
     SET token = excluded.token, poll_url = NULL, due_at = excluded.due_at, overdue_at = excluded.overdue_at
     WHERE taskflow_parked.token <> excluded.token

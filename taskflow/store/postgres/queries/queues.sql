@@ -5,7 +5,7 @@ INSERT INTO taskflow_queues AS q (name, settings, paused, is_limited, credential
 VALUES (%(name)s, %(settings)s::json, %(paused)s, %(is_limited)s, %(credential)s)
 ON CONFLICT (name) DO UPDATE
 SET settings = excluded.settings, paused = excluded.paused, is_limited = excluded.is_limited,
-    credential = excluded.credential, updated_at = now()
+    credential = excluded.credential, updated_at = excluded.updated_at
 
 -- name: lock_queue
 -- Two concurrent changes are applied one after the other.
@@ -37,11 +37,11 @@ INSERT INTO taskflow_hosts AS h (host, held_until, times, why)
 VALUES (%(host)s,
         now() + make_interval(secs => coalesce(%(retry_after_seconds)s, %(min_seconds)s)), 1, %(reason)s)
 ON CONFLICT (host) DO UPDATE
-SET times = CASE WHEN h.held_until > now() THEN h.times ELSE least(h.times + 1, 30) END,
-    held_until = greatest(h.held_until, now() + make_interval(secs => coalesce(
+SET times = CASE WHEN taskflow_is_over(h.held_until) THEN least(h.times + 1, 30) ELSE h.times END,
+    held_until = greatest(h.held_until, taskflow_after(coalesce(
         %(retry_after_seconds)s,
-        CASE WHEN h.held_until > now() THEN 0
-        ELSE least(%(max_seconds)s, %(min_seconds)s * 2 ^ least(h.times, 30)) END
+        CASE WHEN taskflow_is_over(h.held_until)
+        THEN least(%(max_seconds)s, %(min_seconds)s * 2 ^ least(h.times, 30)) ELSE 0 END
     ))),
     why = excluded.why
 
@@ -49,7 +49,7 @@ SET times = CASE WHEN h.held_until > now() THEN h.times ELSE least(h.times + 1, 
 WITH freed AS (
     DELETE FROM taskflow_hosts WHERE host = %(host)s RETURNING host
 )
-SELECT taskflow_make_room(%(sender)s) FROM freed
+SELECT taskflow_make_room(%(sender)s) IS NOT NULL FROM freed
 
 -- name: delete_stale_paces
 DELETE FROM taskflow_paces WHERE key IN (

@@ -47,7 +47,7 @@ WITH added AS (
     ON CONFLICT (name) DO NOTHING
     RETURNING name, next_at
 ), notified AS MATERIALIZED (
-    SELECT pg_notify('taskflow_schedules', '') FROM added WHERE next_at IS NOT NULL
+    SELECT taskflow_notify('taskflow_schedules', '') FROM added WHERE next_at IS NOT NULL
 )
 SELECT name FROM added LEFT JOIN notified ON true
 
@@ -60,7 +60,7 @@ WITH replaced AS (
     WHERE name = %(name)s
     RETURNING name, next_at
 ), notified AS MATERIALIZED (
-    SELECT pg_notify('taskflow_schedules', '') FROM replaced WHERE next_at IS NOT NULL
+    SELECT taskflow_notify('taskflow_schedules', '') FROM replaced WHERE next_at IS NOT NULL
 )
 SELECT name FROM replaced LEFT JOIN notified ON true
 

@@ -11,7 +11,7 @@ WITH added AS (
     ON CONFLICT (number) DO NOTHING
     RETURNING number
 ), notified AS MATERIALIZED (
-    SELECT pg_notify('taskflow_signing_keys', '') FROM added
+    SELECT taskflow_notify('taskflow_signing_keys', '') FROM added
 )
 SELECT number FROM added LEFT JOIN notified ON true
 

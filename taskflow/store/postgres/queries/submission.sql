@@ -77,7 +77,7 @@ announced AS MATERIALIZED (
     ON CONFLICT (key) DO UPDATE
     SET fingerprint = EXCLUDED.fingerprint, task_ids = EXCLUDED.task_ids,
         expires_at = EXCLUDED.expires_at
-    WHERE known.expires_at <= now()
+    WHERE taskflow_is_over(known.expires_at)
     RETURNING task_ids
 ), submitted AS MATERIALIZED (
     SELECT * FROM numbered LEFT JOIN claim ON is_claimed AND NOT EXISTS (
@@ -168,7 +168,9 @@ FROM submitted CROSS JOIN announced
 -- name: add_keyed
 -- Store requests with tasks that have a unique or debounce key (migration 0025).
 WITH added AS MATERIALIZED (
-    SELECT * FROM taskflow_add_keyed(%(requests)b::text[], %(wait_ms)s::integer)
+    SELECT one.* FROM
+-- insert: place_of_tables
+    CROSS JOIN taskflow_add_keyed(%(requests)b::text[], %(wait_ms)s::integer) AS one
 ), submitted AS MATERIALIZED (
     SELECT task_priority AS priority, task_run_at AS run_at, NULL::uuid AS node
     FROM added WHERE outcome IN ('created', 'replaced', 'debounced')
@@ -180,8 +182,20 @@ FROM added CROSS JOIN announced ORDER BY request, place
 -- name: notify_work
 -- Notify nodes of work that earlier transactions committed. It writes no data, so its commit waits
 -- for nothing, and other notifications do not wait for it.
-SELECT set_config('synchronous_commit', 'off', true), pg_notify('taskflow_work', message)
-FROM unnest(%(messages)b::text[]) AS posted (message)
+SELECT set_config('synchronous_commit', 'off', true), pg_notify(channel, message)
+FROM unnest(%(channels)b::text[], %(messages)b::text[]) AS posted (channel, message)
 
 -- name: known_keys
 SELECT key, fingerprint, task_ids FROM taskflow_idempotency_keys WHERE key = ANY (%(keys)b::text[])
+
+-- name: commit_later
+-- For tasks in a transaction of another program: their events are recorded at the commit, not before (migration 0010).
+-- The result has the settings of the session that the other statements depend on.
+SELECT set_config('taskflow.commits_later', 'on', true), current_setting('session_replication_role'),
+       current_setting('transaction_read_only'), taskflow_distributed_form()
+FROM
+-- insert: place_of_tables
+
+-- name: note_enqueued_distributed
+-- In a distributed schema, functions send notifications to the session as notices, which the program ignores.
+SELECT pg_notify('taskflow_work', '')

@@ -50,7 +50,7 @@ WITH locked AS MATERIALIZED (
         FROM chosen WHERE status = 'RUNNING'
     ) AS canceled_claims GROUP BY portion
 ), notified AS MATERIALIZED (
-    SELECT count(pg_notify('taskflow_canceled', words)) FROM portions
+    SELECT count(taskflow_notify('taskflow_canceled', words)) FROM portions
 )
 SELECT id, frees, node_id, claim_token FROM canceled JOIN chosen USING (id) CROSS JOIN notified
 
@@ -74,8 +74,9 @@ WITH retryable AS MATERIALIZED (
     )
     ORDER BY id FOR UPDATE
 ), bounded AS MATERIALIZED (
-    SELECT set_config('lock_timeout', %(key_wait_ms)s::text, true)
-    FROM retryable WHERE unique_key IS NOT NULL LIMIT 1
+    SELECT set_config('lock_timeout', %(key_wait_ms)s::text, true) FROM
+-- insert: place_of_tables
+    WHERE EXISTS (SELECT FROM retryable WHERE unique_key IS NOT NULL)
 ), chosen AS MATERIALIZED (
     SELECT * FROM (
         SELECT *, row_number() OVER (PARTITION BY queue, unique_key ORDER BY id) AS place
@@ -87,7 +88,7 @@ WITH retryable AS MATERIALIZED (
 ), retried AS (
     UPDATE taskflow_tasks AS t
     SET status = 'PENDING', attempt = 0,
-        run_at = CASE WHEN order_key IS NULL AND parents_left IS NULL THEN now() ELSE taskflow_never() END,
+        run_at = coalesce(taskflow_now_if(order_key IS NULL AND parents_left IS NULL), taskflow_never()),
         waiting_for = CASE WHEN order_key IS NOT NULL THEN 'order_key'
                       WHEN parents_left IS NOT NULL THEN 'parents' END, rescues = 0, error = NULL,
         error_type = NULL, status_code = NULL, elapsed_ms = NULL, node = NULL,

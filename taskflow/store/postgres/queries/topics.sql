@@ -44,7 +44,7 @@ ORDER BY t.name LIMIT %(limit)s + 1
 WITH deleted AS (
     DELETE FROM taskflow_topics WHERE name = %(name)s RETURNING name
 ), notified AS MATERIALIZED (
-    SELECT pg_notify('taskflow_topics', '') FROM deleted
+    SELECT taskflow_notify('taskflow_topics', '') FROM deleted
 )
 SELECT name FROM deleted LEFT JOIN notified ON true
 
@@ -76,7 +76,7 @@ WITH put AS (
         former_secret_until = excluded.former_secret_until, updated_at = excluded.updated_at
     RETURNING name
 ), notified AS MATERIALIZED (
-    SELECT pg_notify('taskflow_topics', '') FROM put
+    SELECT taskflow_notify('taskflow_topics', '') FROM put
 )
 SELECT name FROM put LEFT JOIN notified ON true
 
@@ -87,11 +87,11 @@ WITH e AS (
     SET secret = %(secret)s, updated_at = now(),
         former_secret = CASE WHEN %(overlap)s > 0 THEN secret END,
         former_secret_until = CASE WHEN %(overlap)s > 0 AND secret IS NOT NULL
-                              THEN now() + make_interval(secs => %(overlap)s) END
+                              THEN taskflow_after(%(overlap)s) END
     WHERE topic = %(topic)s AND name = %(name)s
     RETURNING *
 ), notified AS MATERIALIZED (
-    SELECT pg_notify('taskflow_topics', '') FROM e
+    SELECT taskflow_notify('taskflow_topics', '') FROM e
 )
 SELECT
 -- insert: endpoint_columns
@@ -107,7 +107,7 @@ ORDER BY e.topic, e.name LIMIT %(limit)s + 1
 WITH deleted AS (
     DELETE FROM taskflow_endpoints WHERE topic = %(topic)s AND name = %(name)s RETURNING name
 ), notified AS MATERIALIZED (
-    SELECT pg_notify('taskflow_topics', '') FROM deleted
+    SELECT taskflow_notify('taskflow_topics', '') FROM deleted
 )
 SELECT name FROM deleted LEFT JOIN notified ON true
 
@@ -121,7 +121,7 @@ INSERT INTO taskflow_idempotency_keys AS known (key, fingerprint, task_ids, expi
 VALUES (%(key)s, %(fingerprint)s, ARRAY[%(id)s::uuid], now() + make_interval(secs => %(seconds)s))
 ON CONFLICT (key) DO UPDATE
 SET fingerprint = EXCLUDED.fingerprint, task_ids = EXCLUDED.task_ids, expires_at = EXCLUDED.expires_at
-WHERE known.expires_at <= now()
+WHERE taskflow_is_over(known.expires_at)
 RETURNING true
 
 -- name: endpoints_for_event
@@ -153,11 +153,12 @@ WITH held AS MATERIALIZED (
 UPDATE taskflow_tasks AS t
 SET payload = e.payload::json, host = e.host, authority = e.authority, options = e.options::json,
     max_attempts = e.max_attempts,
-    size_bytes = octet_length(concat(e.payload, t.tags, e.options))
+    size_bytes = octet_length(e.payload) + coalesce(octet_length(t.tags::text), 0)
+                 + coalesce(octet_length(e.options), 0)
 FROM held JOIN unnest(
     %(ids)b::uuid[], %(payloads)b::text[], %(hosts)b::text[], %(authorities)b::text[],
     %(options)b::text[], %(max_attempts)b::integer[]
-) AS e (id, payload, host, authority, options, max_attempts) USING (id)
+) AS e (id, payload, host, authority, options, max_attempts) ON e.id = held.id
 WHERE t.id = held.id
 RETURNING t.id
 
@@ -172,24 +173,22 @@ WITH noted AS (
     UPDATE taskflow_endpoints SET failing_since = NULL
     WHERE id = %(id)s AND failing_since IS NOT NULL RETURNING id
 ), notified AS MATERIALIZED (
-    SELECT pg_notify('taskflow_topics', '') FROM noted
+    SELECT taskflow_notify('taskflow_topics', '') FROM noted
 )
 SELECT id FROM noted LEFT JOIN notified ON true
 
 -- name: note_endpoint_failure_if_enabled
 WITH e AS (
     UPDATE taskflow_endpoints
-    SET failing_since = coalesce(failing_since, now()),
-        is_enabled = coalesce(failing_since, now()) > now() - make_interval(secs => %(seconds)s),
+    SET failing_since = taskflow_or_now(failing_since),
+        is_enabled = taskflow_age(taskflow_or_now(failing_since)) < %(seconds)s,
         disabled_reason = CASE
-            WHEN coalesce(failing_since, now()) <= now() - make_interval(secs => %(seconds)s)
-            THEN %(reason)s END
+            WHEN taskflow_age(taskflow_or_now(failing_since)) >= %(seconds)s THEN %(reason)s END
     WHERE id = %(id)s AND is_enabled
-      AND (failing_since IS NULL OR failing_since <= now() - make_interval(secs => %(seconds)s)
-           OR %(seconds)s = 0)
+      AND (failing_since IS NULL OR taskflow_age(failing_since) >= %(seconds)s OR %(seconds)s = 0)
     RETURNING *
 ), notified AS MATERIALIZED (
-    SELECT pg_notify('taskflow_topics', '') FROM e
+    SELECT taskflow_notify('taskflow_topics', '') FROM e
 )
 SELECT
 -- insert: endpoint_columns
