@@ -21,6 +21,7 @@ from benchmarks import (
     accept,
     archive,
     beside,
+    cells,
     cores,
     cost,
     database,
@@ -73,13 +74,14 @@ LINES: dict[str, Callable[[Scene], Iterator[Figure]]] = {
     "memory": memory.memory,
     "synchronous": synchronous.synchronous,
     "archive": archive.archive,
+    "cells": cells.cells,
     "bloat": scale.bloat,
     "scale_5m": scale.scale_5m,
     "bloat_10m": scale.bloat_10m,
     "archive_20m": archive.archive_20m,
 }
 # These take too long for the default run.
-LONG = {"scale_5m", "bloat_10m", "archive_20m"}
+LONG = {"scale_5m", "bloat_10m", "archive_20m", "cells"}
 PEERS_FOLDER = processes.REPOSITORY / ".venv-peers"
 
 

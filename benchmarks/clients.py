@@ -25,7 +25,7 @@ class Submission(msgspec.Struct, frozen=True):
 
     Attributes:
         path: Path of the route.
-        body: JSON; ``URL`` in it becomes the URL of the task.
+        body: JSON; ``URL`` in it becomes the URL of the task, and ``QUEUE`` its queue.
     """
 
     path: str = "/tasks"
@@ -43,6 +43,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
         seconds: For how long.
         warm_up_seconds: For how long before that, unmeasured.
         rate: Requests a second, evenly; as fast as answers come if ``None``.
+        queues: The queues of the tasks: each connection has one of them, in turn.
     """
 
     port: int
@@ -52,6 +53,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     warm_up_seconds: float = 0.5
     rate: float | None = None
+    queues: tuple[str, ...] = ("default",)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +84,8 @@ class Client:
     def __init__(self, load: Load) -> None:
         self._load = load
         self._path = load.submission.path.encode()
-        self._body = load.submission.body.replace("URL", load.url).encode()
+        body = load.submission.body.replace("URL", load.url)
+        bodies = [body.replace("QUEUE", queue).encode() for queue in load.queues]
         self._poll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
         self._began: dict[int, float] = {}
@@ -92,8 +95,9 @@ class Client:
         self.took: list[float] = []
         self.failures = 0
         self.sent_at: dict[int, float] = {}
-        for _ in range(load.connections):
-            self._free.append(self._connect())
+        self._bodies: dict[int, bytes] = {}
+        for place in range(load.connections):
+            self._free.append(self._connect(bodies[place % len(bodies)]))
 
     def run(self, seconds: float) -> None:
         """Send for this time, then wait for the last responses."""
@@ -118,7 +122,7 @@ class Client:
         return max((self._number + 1) / self._load.rate - elapsed, 0)
 
     def _send(self, number: int) -> None:
-        path, body = self._path, self._body.replace(b"{}", b"%d" % self._number)
+        path, body = self._path, self._bodies[number].replace(b"{}", b"%d" % self._number)
         self._began[number] = now = time.monotonic()
         if self._load.rate is not None:
             self.sent_at[self._number] = now
@@ -155,13 +159,14 @@ class Client:
             self._free.remove(number)
         self._poll.unregister(number)
         self._sockets.pop(number).close()
-        self._free.append(self._connect())
+        self._free.append(self._connect(self._bodies.pop(number)))
 
-    def _connect(self) -> int:
+    def _connect(self, body: bytes) -> int:
         connection = socket.create_connection(("127.0.0.1", self._load.port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         number = connection.fileno()
         self._sockets[number] = connection
+        self._bodies[number] = body
         self._poll.register(number, _READABLE)
         return number
 

@@ -1,4 +1,4 @@
-"""A TCP path with a delay, like a network between two machines."""
+"""A TCP path with a delay and a bandwidth, like a network between two machines."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ _Queue: TypeAlias = queue.SimpleQueue[tuple[float, bytes]]
 
 
 class DelayedPath(SocketServer):
-    """Hands on what arrives at a port of the loopback address, half of the delay later.
+    """Forwards what arrives at a port of the loopback address, half of the delay later.
 
     Attributes:
         port: Where it listens.
         round_trip_seconds: The delay that it adds to a request and its response.
+        bytes_per_second: Bandwidth of each direction of a connection; ``None`` for no limit.
     """
 
     def __init__(self, end_port: int) -> None:
         super().__init__(socket.create_server(("127.0.0.1", 0)))
         self.port: int = self._listener.getsockname()[1]
         self.round_trip_seconds = 0.0
+        self.bytes_per_second: float | None = None
         self._end_port = end_port
 
     def serve(self, connection: socket.socket) -> None:
@@ -43,9 +45,13 @@ class DelayedPath(SocketServer):
             self._open.discard(server)
 
     def _read(self, source: socket.socket, on_the_way: _Queue) -> None:
+        is_free_at = 0.0
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
-                on_the_way.put((time.monotonic() + self.round_trip_seconds / 2, data))
+                is_free_at = max(is_free_at, time.monotonic())
+                if self.bytes_per_second is not None:
+                    is_free_at += len(data) / self.bytes_per_second
+                on_the_way.put((is_free_at + self.round_trip_seconds / 2, data))
         on_the_way.put((0.0, b""))
 
 

@@ -20,6 +20,7 @@ from benchmarks.beside import checked_out
 from benchmarks.clients import Load, Report, percentile, send
 from benchmarks.database import check_durability
 from benchmarks.delayed_path import DelayedPath
+from benchmarks.delayed_standby import standby_behind
 from benchmarks.latency import IDLE_RATE, arrival_waits_ms
 from benchmarks.processes import Service
 from benchmarks.scene import FOR_EVER_MS, Scene
@@ -119,10 +120,7 @@ def _replicas(folder: Path) -> Iterator[_Replicas]:
         DelayedPath(primary.port) as path,
     ):
         check_durability(primary.conninfo)
-        standby = Server(folder, _STANDBY)
-        primary.back_up(standby, "--write-recovery-conf")
-        conninfo = f"host=127.0.0.1 port={path.port} user={primary.user}"
-        standby.write("postgresql.auto.conf", f"\nprimary_conninfo = '{conninfo}'\n")
+        standby = standby_behind(path, primary, _STANDBY)
         with server_gone_afterwards(standby):
             yield _Replicas(primary, standby, path)
 

@@ -26,7 +26,7 @@ from taskflow.api.app import UNTRACED_PATHS, create_app, create_metrics_app
 from taskflow.api.live.feed import Feed
 from taskflow.api.metrics import gauge_sampler
 from taskflow.api.request_spans import trace_requests
-from taskflow.cell_service import migrate_cells, open_cells, read_cells_file
+from taskflow.cell_service import cells_to_run, migrate_cells, open_cells
 from taskflow.engine import identity
 from taskflow.engine.cell_engines import CellEngines
 from taskflow.engine.configured_secrets import read_keyring, read_signer
@@ -381,7 +381,7 @@ async def open_service(
     encryption = Encryption(keyring, settings.encrypt, Masking(settings.masked_headers))
     telemetry.emit(Event.STARTING, version=__version__)
     metrics = metrics or Metrics()
-    engines = CellEngines(len(read_cells_file(settings))) if settings.cells_file else None
+    engines = CellEngines(cells_to_run(settings)) if settings.cells_file else None
     async with (
         open_tracing(settings) as tracing,
         open_store(settings, encryption, engines) as store,
@@ -452,7 +452,7 @@ async def open_store(
     async with contextlib.AsyncExitStack() as stack:
         store: TaskStore
         if settings.cells_file:
-            cells = open_cells(settings, encryption, engines or CellEngines(1))
+            cells = open_cells(settings, encryption, engines or CellEngines(()))
             store = await stack.enter_async_context(cells)
         elif (conninfo := await stack.enter_async_context(_open_conninfo(settings))) is None:
             store = MemoryStore(

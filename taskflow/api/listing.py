@@ -18,10 +18,11 @@ from quart import Response, request
 from taskflow.api.problems import Problem, problem_of, store_timeout
 from taskflow.api.reading.request_headers import LINES
 from taskflow.api.responses import UNBUFFERED
-from taskflow.model.errors import TaskFlowError, TooManySearches
+from taskflow.model.errors import CellUnavailable, TaskFlowError, TooManySearches
 from taskflow.model.task import Task
 from taskflow.schema.query import FIELDS, AuditRequest, PageRequest, cursor_of
 from taskflow.store.base.listing import LARGE_FIELDS, Page
+from taskflow.store.base.partial_reads import missing_parts
 from taskflow.store.base.store import TaskStore
 
 Query = TypeVar("Query", PageRequest, AuditRequest)
@@ -140,6 +141,7 @@ def next_link(path: str, limit: int, next_before: uuid.UUID | None) -> str | Non
 
 
 async def _lines(part: StreamPart) -> AsyncIterator[bytes]:
+    named = missing_parts()  # in the header, which is sent with the first piece
     try:
         while True:
             piece = bytearray()
@@ -153,6 +155,8 @@ async def _lines(part: StreamPart) -> AsyncIterator[bytes]:
             if part.read_next is None:
                 return
             part = await _later_part(part.read_next)
+            if missing := set(missing_parts()).difference(named):
+                raise CellUnavailable(min(missing))
     except TaskFlowError as error:
         yield _line(StreamError(problem_of(error)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import trio
@@ -88,7 +88,12 @@ async def _read(store: TaskStore) -> list[Reading]:
         with store_timeout():
             statistics = await store.count(limit=MAX_QUEUES)
             held = await store.queues.open_circuits(MAX_HELD_HOSTS)
-        readings = [*_readings_of(statistics), _reading_of_hosts(held)]
+            idle = await store.parts_without_nodes()
+        readings = [
+            *_readings_of(statistics),
+            _reading_of_hosts(held),
+            *_readings_of_nodes(store, idle),
+        ]
     except StoreUnavailable as error:
         # The metric reports it; parts that need the store log it.
         is_up = isinstance(error, TooManySearches)
@@ -103,6 +108,15 @@ async def _read(store: TaskStore) -> list[Reading]:
         Reading(catalogue.STORE_SECONDS, {(): seconds}),
         *readings,
     ]
+
+
+def _readings_of_nodes(store: TaskStore, idle: Collection[str]) -> Iterator[Reading]:
+    missing = missing_parts()
+    names = [name for name in store.statistics().parts if name not in missing]
+    if names:
+        yield Reading(
+            catalogue.CELL_HAS_NODES, {(name,): float(name not in idle) for name in names}
+        )
 
 
 def _readings_of(statistics: TaskStatistics) -> Iterator[Reading]:

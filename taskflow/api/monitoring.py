@@ -38,15 +38,18 @@ class Readiness(msgspec.Struct, frozen=True):
     """The service is ready.
 
     Attributes:
-        status: ``ok``, or ``degraded`` if some of the cells of the task store do not answer. A
-            service that is not ready returns a problem.
+        status: ``ok``, or ``degraded`` if some of the cells of the task store do not answer or
+            have no node. A service that is not ready returns a problem.
         database: The database in use; ``null`` if tasks are in memory, or in several cells.
         missing_cells: The names of the cells that do not answer; absent if all do.
+        cells_without_nodes: The names of the cells whose tasks no node runs; absent if nodes run
+            the tasks of all.
     """
 
     status: Literal["ok", "degraded"]
     database: DatabaseState | None
     missing_cells: list[str] | UnsetType = UNSET
+    cells_without_nodes: list[str] | UnsetType = UNSET
 
 
 _READY: Final = Readiness(
@@ -145,6 +148,7 @@ async def list_hosts(services: Services) -> Response:
     (RouteResponse("It is alive.", Literal["ok\n"], _OK, media_type="text/plain"),),
     access=AccessPolicy.OPEN,
     is_traced=False,
+    reads_store=False,
 )
 async def is_alive(_: Services) -> Response:
     """Check that the process is alive.
@@ -160,8 +164,8 @@ async def is_alive(_: Services) -> Response:
     "health",
     (
         RouteResponse(
-            "It is ready: `ok`, or `degraded:` and the cells of the store that do not answer. With "
-            "`Accept: application/json`, the state of the database.",
+            "It is ready: `ok`, or `degraded:` and the cells of the store that do not answer, or "
+            "whose tasks no node runs. With `Accept: application/json`, the state of the database.",
             Readiness,
             _READY,
             also=(Content("text/plain", (str,), _OK),),
@@ -179,16 +183,22 @@ async def is_ready(services: Services) -> Response:
     # The store first: without it workers cannot run either, so it is the reason to report.
     with store_timeout():
         database = await services.store.check()
+        idle = list(await services.store.parts_without_nodes())
     if not services.is_running():
         raise NotRunning(WORKERS_NOT_RUNNING.example_detail)
     missing = missing_parts()
     if wants_json(request.headers.getlist("Accept")):
-        return as_json(Readiness("degraded" if missing else "ok", database, missing or UNSET))
-    return _degraded(missing) if missing else _ok()
+        status: Literal["ok", "degraded"] = "degraded" if missing or idle else "ok"
+        return as_json(Readiness(status, database, missing or UNSET, idle or UNSET))
+    return _degraded(missing, idle) if missing or idle else _ok()
 
 
-def _degraded(missing: list[str]) -> Response:
-    text = f"degraded: no answer from {', '.join(missing)}\n"
+def _degraded(missing: list[str], idle: list[str]) -> Response:
+    reasons = [
+        *([f"no answer from {', '.join(missing)}"] if missing else ()),
+        *([f"no node runs the tasks of {', '.join(idle)}"] if idle else ()),
+    ]
+    text = f"degraded: {'; '.join(reasons)}\n"
     return Response(text, content_type="text/plain; charset=utf-8")
 
 

@@ -40,6 +40,7 @@ _ProblemName: TypeAlias = Annotated[str, Meta(extra_json_schema={"enum": list(PR
         ),
     ),
     access=AccessPolicy.NO_KEY,
+    reads_store=False,
     note=_NOTE,
 )
 async def list_problems(_: Services) -> Response:
@@ -58,6 +59,7 @@ async def list_problems(_: Services) -> Response:
     (HTTPStatus.NOT_FOUND,),
     (Parameter("type", "The name of the type.", _ProblemName, TASK_NOT_FOUND.name),),
     access=AccessPolicy.NO_KEY,
+    reads_store=False,
     note=_NOTE,
 )
 async def explain_problem(_: Services, name: str) -> Response:

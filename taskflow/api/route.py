@@ -141,6 +141,7 @@ class Route(msgspec.Struct, frozen=True):
         has_whole_view: Whether it is about the service as a whole, with all queues: keys that are
             limited to some queues get a 403.
         is_traced: Whether requests have spans. Probes and scrapes, every few seconds, need none.
+        reads_store: Whether it reads the task store, of which cells may not answer.
         callback: The request that TaskFlow sends later because of this one.
         note: What follows the handler's text in the description, where routes share it.
         handler: Returns the response. Called with the services and the values in the path.
@@ -163,6 +164,7 @@ class Route(msgspec.Struct, frozen=True):
     access: AccessPolicy = AccessPolicy.KEY
     has_whole_view: bool = False
     is_traced: bool = True
+    reads_store: bool = True
     callback: Callback | None = None
     note: str = ""
     handler: Handler | None = None

@@ -7,6 +7,7 @@ the packages of the service. From the bottom up::
     task                 a task of the API, and access to its result
     arguments            validation of arguments
     options              options of a task, and filters of lists
+    listing              lists, and the cells that are missing from them
     calls                a request and its response
     batches, sse         submission of many tasks, and server-sent events
     proxies, connecting  the address of the service, its proxy, and when to retry

@@ -18,6 +18,7 @@ import msgspec
 from taskflow.client import arguments
 from taskflow.client.arguments import checked_arguments, json_of, shown
 from taskflow.client.errors import InvalidArgument, UnexpectedResponse, Unreachable
+from taskflow.client.listing import Listing, missing_cells_of
 from taskflow.client.options import Filters, moment_text, query_of, tag_query
 from taskflow.client.task import Service
 from taskflow.model.task import TagValue
@@ -98,13 +99,14 @@ class Answer(msgspec.Struct, frozen=True):
                 f"the answer{self.via} is not one of TaskFlow's: {error}"
             ) from None
 
-    def read_all(self, kind: type[T]) -> list[T]:
+    def read_all(self, kind: type[T]) -> Listing[T]:
         """Return the body as a list of this type.
 
         Raises:
             UnexpectedResponse: It has another type.
         """
-        return self.read(list[kind])  # type: ignore[valid-type]  # known when it runs
+        items: list[T] = self.read(list[kind])  # type: ignore[valid-type]  # known when it runs
+        return Listing(items, missing_cells_of(self.headers))
 
     @property
     def next_page(self) -> list[tuple[str, str]] | None:

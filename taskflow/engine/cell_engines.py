@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
@@ -17,16 +17,16 @@ from taskflow.store.base.store import TaskStore
 
 
 class CellEngines:
-    """Runs an engine in each open cell until all are shut down.
+    """Runs an engine in each open cell of some until all are shut down.
 
     A cell that does not answer stops its engine only.
 
     Args:
-        cells: The number of cells, among which the workers are divided.
+        names: The names of the cells, among which the workers are divided.
     """
 
-    def __init__(self, cells: int) -> None:
-        self._cells: Final = cells
+    def __init__(self, names: Collection[str]) -> None:
+        self._names: Final = frozenset(names)
         self._make: Callable[[TaskStore], Engine] | None = None
         self._can_begin = trio.Event()
         self._is_shut_down = trio.Event()
@@ -36,7 +36,7 @@ class CellEngines:
 
     def of(self, context: EngineContext) -> CellEngines:
         """Let the engines run, each with the store of its cell, and return this."""
-        workers = math.ceil(context.settings.workers / self._cells)
+        workers = math.ceil(context.settings.workers / len(self._names))
         settings = msgspec.structs.replace(context.settings, workers=workers)
         self._make = lambda store: Engine(
             dataclasses.replace(context, store=store, settings=settings)
@@ -45,7 +45,9 @@ class CellEngines:
         return self
 
     async def work(self, name: str, store: TaskStore) -> None:
-        """Run tasks of a cell until the shutdown, or until canceled."""
+        """Run tasks of a cell until the shutdown, or until canceled, if it is one of the cells."""
+        if name not in self._names:
+            return
         await self._can_begin.wait()
         assert self._make is not None
         self._engines[name] = engine = self._make(store)
@@ -75,8 +77,16 @@ class CellEngines:
             engine.shut_down(drain_seconds=drain_seconds)
         self._is_shut_down.set()
 
+    @property
+    def _has_no_cell(self) -> bool:
+        """True if there is no engine at the moment, and not because of a shutdown."""
+        return not self._engines and not self._is_shut_down.is_set()
+
     def statistics(self) -> EngineStatistics:
-        """Return the state of all engines together: it runs if one does."""
+        """Return the state of all engines together.
+
+        They run if one does, or if none of the cells is open: the API serves the others.
+        """
         parts = [engine.statistics() for engine in self._engines.values()]
         loads = [one.load for one in parts if one.load is not None]
         load = LoadStatistics(
@@ -85,7 +95,7 @@ class CellEngines:
             running=sum(one.running for one in loads),
         )
         return EngineStatistics(
-            is_running=any(one.is_running for one in parts),
+            is_running=any(one.is_running for one in parts) or self._has_no_cell,
             is_store_reachable=all(one.is_store_reachable for one in parts),
             load=load if loads else None,
             max_held=sum(one.max_held for one in parts),

@@ -337,6 +337,14 @@ CELL_UP: Final = Family(
     labels=("cell",),
     series=None,
 )
+CELL_HAS_NODES: Final = Family(
+    name="taskflow_cell_has_nodes",
+    kind=Kind.GAUGE,
+    help="Whether a node runs the tasks of a cell of the store; only if there are cells, and only "
+    "for cells that answered this scrape in time.",
+    labels=("cell",),
+    series=None,
+)
 STORE_SECONDS: Final = Family(
     name="taskflow_store_scrape_seconds",
     kind=Kind.GAUGE,

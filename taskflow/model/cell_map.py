@@ -72,6 +72,8 @@ class CellMap(msgspec.Struct, frozen=True):
         spread: Queues whose tasks are spread over all active cells; they have no limits.
         frozen: Buckets that are about to move, and of which no cell takes tasks for a moment.
         former: The cells that buckets had before.
+        retired: Numbers of removed cells. Ids and positions in the events contain them, so they
+            are used again only when there are no others.
         secret: Random bytes from which the secrets that all nodes share are derived.
     """
 
@@ -83,6 +85,7 @@ class CellMap(msgspec.Struct, frozen=True):
     spread: tuple[str, ...] = ()
     frozen: tuple[int, ...] = ()
     former: tuple[Former, ...] = ()
+    retired: tuple[int, ...] = ()
     secret: bytes = b""
 
     def home_of(self, queue: str) -> int:
@@ -141,7 +144,9 @@ def with_added(known: CellMap, names: Sequence[str]) -> CellMap:
     Raises:
         SettingsError: A cell has the name, or there are too many.
     """
-    free = [one for one in range(MAX_CELLS) if all(cell.number != one for cell in known.cells)]
+    used = {cell.number for cell in known.cells}
+    free = [one for one in range(MAX_CELLS) if one not in used and one not in known.retired]
+    free += [one for one in known.retired if one not in used]
     for name in names:
         if known.entry(name) is not None or names.count(name) > 1:
             raise SettingsError(f"there is a cell {name} already")
@@ -190,11 +195,20 @@ def without(known: CellMap, name: str) -> CellMap:
             f"the cell {name} still has {', '.join(left[:10])}: run `taskflow cells drain {name}` "
             "again when their tasks have finished"
         )
-    return msgspec.structs.replace(
-        known,
-        cells=tuple(one for one in known.cells if one is not entry),
-        former=tuple(one for one in known.former if one.cell != entry.number),
-    )
+    return _without_cells(known, [entry])
+
+
+def without_lost(known: CellMap, names: Collection[str]) -> CellMap:
+    """Return a map without cells that are lost for good, with whatever they have.
+
+    Raises:
+        SettingsError: There is no such cell, or no other active one.
+    """
+    entries = [_entry(known, name) for name in dict.fromkeys(names)]
+    if not set(known.active) - {one.number for one in entries}:
+        raise SettingsError(f"without {', '.join(names)} there is no active cell: add one first")
+    rest = _without_cells(known, entries)
+    return _with_cells(rest, rest.cells)
 
 
 def with_placed(known: CellMap, queue: str, name: str) -> CellMap:
@@ -271,7 +285,10 @@ def with_stays(
 
 
 def _former(before: CellMap, after: CellMap, *, now: float, until: float) -> tuple[Former, ...]:
-    """Return the former cells of buckets, including the buckets that move now."""
+    """Return the former cells of buckets, including the buckets that move now.
+
+    A cell that was lost is none of them: what it knew is lost, too.
+    """
     left = {
         (bucket, old)
         for bucket, (old, new) in enumerate(zip(before.buckets, after.buckets, strict=True))
@@ -283,7 +300,9 @@ def _former(before: CellMap, after: CellMap, *, now: float, until: float) -> tup
         for queue in before.placed.keys() | after.placed.keys()
     }
     known = [one for one in before.former if one.until > now and (one.bucket, one.cell) not in left]
-    return (*known, *(Former(bucket, cell, until) for bucket, cell in sorted(left)))
+    made = (*known, *(Former(bucket, cell, until) for bucket, cell in sorted(left)))
+    numbers = {one.number for one in after.cells}
+    return tuple(one for one in made if one.cell in numbers)
 
 
 def _entry(known: CellMap, name: str) -> CellEntry:
@@ -291,6 +310,20 @@ def _entry(known: CellMap, name: str) -> CellEntry:
     if entry is None:
         raise SettingsError(f"there is no cell {name}: `taskflow cells list` shows all")
     return entry
+
+
+def _without_cells(known: CellMap, entries: Collection[CellEntry]) -> CellMap:
+    """Return a map without cells, and without what is known to be in them."""
+    gone = {one.number for one in entries}
+    numbers = (*(one for one in known.retired if one not in gone), *sorted(gone))
+    return msgspec.structs.replace(
+        known,
+        cells=tuple(one for one in known.cells if one.number not in gone),
+        placed={queue: cell for queue, cell in known.placed.items() if cell not in gone},
+        stays={key: cell for key, cell in known.stays.items() if cell not in gone},
+        former=tuple(one for one in known.former if one.cell not in gone),
+        retired=numbers,
+    )
 
 
 def _with_state(known: CellMap, entry: CellEntry, state: CellState) -> CellMap:

@@ -48,6 +48,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "among these databases, and DATABASE_URL is not used (docs/how-to/use-cells.md)"
         ),
     ] = ""
+    cells: Annotated[
+        tuple[Annotated[str, Meta(title="names of cells")], ...],
+        Meta(
+            description="Names of the cells whose tasks this node runs, all if empty; it serves "
+            "the API for all cells"
+        ),
+    ] = ()
     data_dir: Annotated[
         str,
         Meta(
@@ -467,6 +474,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _check_port("BIND", self.bind)
         if self.metrics_bind:
             _check_port("METRICS_BIND", self.metrics_bind)
+        if self.cells and not self.cells_file:
+            raise SettingsError(f"{PREFIX}CELLS needs {PREFIX}CELLS_FILE, which names the cells")
         if self.lease_seconds < 2 * self.heartbeat_seconds:
             raise SettingsError(
                 f"{PREFIX}LEASE_SECONDS must be at least twice {PREFIX}HEARTBEAT_SECONDS, "

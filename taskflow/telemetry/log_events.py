@@ -55,6 +55,7 @@ class Event(enum.Enum):
     STORE_OPENED = ("info", "store opened")
     CELL_UNAVAILABLE = ("warning", "a cell cannot be opened, trying again")
     CELLS_CHANGED = ("info", "map of cells read")
+    CELL_FENCED = ("warning", "a removed cell is back; its tasks are not served or run")
     MIGRATED = ("info", "migration applied")
     DISTRIBUTED = ("info", "schema adapted to Citus")
     WORKERS_STARTED = ("info", "workers started")

@@ -8,7 +8,7 @@ import pytest
 from taskflow.api import problems
 from taskflow.api.app import create_app
 from taskflow.metrics import Metrics
-from taskflow.metrics.catalogue import CATALOGUE, CELL_UP, Kind
+from taskflow.metrics.catalogue import CATALOGUE, CELL_HAS_NODES, CELL_UP, Kind
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.task import TaskStatus
 from taskflow.service import MEMORY_URL
@@ -42,7 +42,8 @@ def test_every_metric_is_exposed(server):
     names = {
         name + "_total" * (family.type == "counter") for name, family in reported.families.items()
     }
-    assert names == {family.name for family in CATALOGUE} - {CELL_UP.name}  # there are no cells
+    of_cells = {CELL_UP.name, CELL_HAS_NODES.name}
+    assert names == {family.name for family in CATALOGUE} - of_cells
     kinds = {family.type for family in reported.families.values()}
     assert kinds == {str(kind) for kind in Kind}
     assert promtool("check", "metrics", given=reported.text) == ""

@@ -31,6 +31,7 @@ from taskflow.store.base.queues import QueueStore
 from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.topics import TopicStore
+from tests.api.cells import cells_in
 from tests.api.client import check_problem
 from tests.api.conftest import open_database
 from tests.api.live import LiveServer
@@ -44,6 +45,15 @@ SETTING = ",".join(
         f"shop:write:queues=shop:{KEYS['shop']}",
     )
 )
+CELLS = pytest.param("cells", marks=pytest.mark.long)
+# Queues with limits are in one cell, with what makes tasks for them.
+BESIDE = {
+    "schedule a-shop": "shop",
+    "schedule c-shop": "shop",
+    "schedule moved": "shop",
+    "schedule b-mail": "mail",
+    "topic a-shop": "shop",
+}
 UNKNOWN = str(uuid.UUID(int=7))
 HIDDEN = "hidden-word"
 JSON = {"content-type": "application/json"}
@@ -77,11 +87,22 @@ class Client:
         return answer.json["id"]
 
 
-@pytest.fixture(scope="module", params=["memory", "postgres"])
+@pytest.fixture(scope="module", params=["memory", "postgres", CELLS])
 def shared(request) -> Iterator[LiveServer]:
-    url = MEMORY_URL if request.param == "memory" else request.getfixturevalue("module_database")
-    with LiveServer(database_url=url, api_keys=SETTING) as server:
+    place = {"database_url": MEMORY_URL}
+    if request.param == "postgres":
+        place = {"database_url": request.getfixturevalue("module_database")}
+    elif request.param == "cells":
+        place = {"cells_file": request.getfixturevalue("module_cells")}
+    with LiveServer(api_keys=SETTING, **place) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def module_cells(postgres_server, tmp_path_factory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("cells")
+    with cells_in(folder, postgres_server, BESIDE):
+        yield str(folder / "cells")
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,10 @@ CREATE TABLE chaos_moves (
 );
 CREATE FUNCTION chaos_note() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    -- Archived tasks move back for new children.
+    IF current_setting('taskflow.is_archiving', true) = 'on' THEN
+        RETURN NULL;
+    END IF;
     IF TG_OP = 'UPDATE' THEN
         -- Statements that promote children write the status also of those that start.
         IF OLD.status = NEW.status THEN

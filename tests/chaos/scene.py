@@ -29,7 +29,7 @@ HELD = """
     WHERE t.status = 'RUNNING' AND n.name LIKE %s
 """
 
-FINISHED_SINCE = "SELECT FROM taskflow_tasks WHERE finished_at > to_timestamp(%s) LIMIT 1"
+FINISHED_SINCE = "SELECT FROM taskflow_all_tasks WHERE finished_at > to_timestamp(%s) LIMIT 1"
 
 
 class Database(Protocol):

@@ -15,21 +15,21 @@ from tests.service.database import Tasks
 ROWS = (
     "SELECT id::text, coalesce(payload ->> 'url', payload #>> '{}'), status, error_type, rescues, "
     "order_key, unique_key, group_id::text, options ->> 'completion_of', "
-    "attempt, result -> 'result' ->> 'token' FROM taskflow_tasks "
+    "attempt, result -> 'result' ->> 'token' FROM taskflow_all_tasks "
     "WHERE options -> 'delivery' IS NULL"
 )
 GROUPS = "SELECT id::text, status, completions FROM taskflow_groups"
 DELIVERIES = """
     SELECT options -> 'delivery' ->> 'event_id', options -> 'delivery' ->> 'endpoint', id::text,
            status
-    FROM taskflow_tasks WHERE options -> 'delivery' IS NOT NULL
+    FROM taskflow_all_tasks WHERE options -> 'delivery' IS NOT NULL
 """
 EVENTS = "SELECT id::text, task_ids::text[] FROM taskflow_topic_events"
 
 OPEN = """
     SELECT jsonb_strip_nulls(to_jsonb(t) - 'payload') || jsonb_build_object('parents', (
         SELECT jsonb_agg(to_jsonb(e) || jsonb_build_object('status', p.status))
-        FROM taskflow_edges AS e LEFT JOIN taskflow_tasks AS p ON p.id = e.parent_id
+        FROM taskflow_edges AS e LEFT JOIN taskflow_all_tasks AS p ON p.id = e.parent_id
         WHERE e.child_id = t.id
     ))
     FROM taskflow_tasks AS t WHERE status IN ('PENDING', 'RUNNING') LIMIT 10

@@ -98,12 +98,45 @@ def test_cells_that_cannot_be_added_drained_or_removed():
     assert [one.name for one in cell_map.without(drained, "a").cells] == ["b"]
 
 
-def test_numbers_are_used_again():
-    """A removed cell leaves its number to the next one."""
+def test_numbers_are_used_again_at_last():
+    """A new cell gets a number that no cell had, as long as there is one: ids contain it."""
     left = cell_map.without(cell_map.with_drained(TWO, "a"), "a")
     again = cell_map.with_added(left, ["c"])
-    assert {one.name: one.number for one in again.cells} == {"b": 1, "c": 0}
+    assert {one.name: one.number for one in again.cells} == {"b": 1, "c": 2}
     assert all(one.state is CellState.ACTIVE for one in again.cells)
+    full = cell_map.with_added(left, [f"n{number}" for number in range(63)])
+    assert {one.number for one in full.cells} == set(range(64))
+    assert full.entry("n62").number == 0
+
+
+def test_a_lost_cell_is_given_up():
+    """Its queues are elsewhere, nothing refers to it, and the queues of other cells stay."""
+    three = cell_map.with_added(TWO, ["c"])
+    in_c = [one for one in QUEUES if three.home_of(one) == 2]
+    elsewhere = next(one for one in QUEUES if three.home_of(one) == 1)
+    three = cell_map.with_placed(three, elsewhere, "c")
+    three = msgspec.structs.replace(
+        three,
+        stays={"schedule nightly": 2, "queue busy": 0},
+        former=(cell_map.Former(bucket_of("mail"), 2, 1e9),),
+    )
+    given_up = cell_map.without_lost(three, ["c"])
+    frozen = cell_map.moved_buckets(three, given_up)
+    assert {bucket_of(one) for one in (*in_c, elsewhere)} <= set(frozen)
+    made = changed(three, given_up, {0: {"queue busy"}, 1: set()})
+    for queue in QUEUES:
+        before = three.home_of(queue)
+        assert made.home_of(queue) == before if before != 2 else made.home_of(queue) in (0, 1)
+    assert 2 not in {*made.buckets, *made.placed.values(), *made.stays.values()}
+    assert 2 not in {one.cell for one in made.former}
+    assert [one.name for one in made.cells] == ["a", "b"]
+    assert cell_map.with_added(made, ["d"]).entry("d").number == 3
+    with pytest.raises(SettingsError, match="no active cell"):
+        cell_map.without_lost(TWO, ["a", "b"])
+    with pytest.raises(SettingsError, match="no active cell"):
+        cell_map.without_lost(cell_map.with_drained(TWO, "a"), ["b"])
+    with pytest.raises(SettingsError, match="no cell d"):
+        cell_map.without_lost(three, ["c", "d"])
 
 
 def test_a_map_is_kept_as_json():

@@ -16,6 +16,7 @@ import msgspec
 import psycopg
 import pytest
 
+from taskflow import BlockingClient
 from taskflow.model.cell_map import CellMap
 from tests.cli.command import CommandLine
 from tests.databases import new_schemas
@@ -252,6 +253,8 @@ def test_a_cell_that_is_down(stage, tmp_path):
             wait_until(lambda one=task_id: node.ask("GET", f"/tasks/{one}").body["finished_at"])
         everything = node.ask("GET", "/tasks")
         assert {one["id"] for one in everything.body} == set(tasks.values())
+        with BlockingClient(f"http://127.0.0.1:{node.port}") as client:
+            assert client.list_tasks().missing_cells == set()
         stage.server.kill()
         refused = node.ask("POST", "/tasks", {"payload": target.url, "queue": queues["c"]})
         assert (refused.status, "the cell c" in refused.body["detail"]) == (503, True)
@@ -260,6 +263,22 @@ def test_a_cell_that_is_down(stage, tmp_path):
         assert partial.headers["taskflow-missing-cells"] == "c"
         assert tasks["c"] not in {one["id"] for one in partial.body}
         assert tasks["a"] in {one["id"] for one in partial.body}
+        with BlockingClient(f"http://127.0.0.1:{node.port}") as client:
+            listed = [client.list_tasks(), client.queues.all(), client.nodes()]
+            assert [one.missing_cells for one in listed] == [{"c"}] * 3
+            assert tasks["a"] in {str(one.id) for one in listed[0]}
+            for stream in (client.iter_tasks(), client.export(), client.iter_audit()):
+                list(stream)
+                assert stream.missing_cells == {"c"}
+        address = {"TASKFLOW_URL": f"http://127.0.0.1:{node.port}"}
+        missing = "tasks are missing: no answer from the cells c"
+        shown = stage.command.run("list", **address)
+        assert (shown.code, shown.complaint) == (0, missing)
+        assert tasks["a"] in shown.out
+        for command in (("export",), ("list", "--json")):
+            shown = stage.command.run(*command, **address)
+            assert (shown.code, shown.complaint) == (1, missing)
+            assert tasks["a"] in shown.out
         assert node.ask("GET", "/readyz").status == 200
         assert is_degraded(node)
         page = node.ask("GET", "/ui", headers={"Accept": "text/html"}).body.decode()
@@ -274,6 +293,109 @@ def test_a_cell_that_is_down(stage, tmp_path):
         wait_until(lambda: not is_degraded(node))
         wait_until(lambda: node.ask("GET", f"/tasks/{tasks['c']}").status == 200)
         assert "Traceback" not in node.log
+
+
+@pytest.mark.long  # the change of the map waits for all nodes to know it
+def test_a_cell_that_is_lost_for_good(stage, tmp_path):
+    """Others take over its queues under load; if it comes back, nothing of it is served or run."""
+    stage.cells("add", "a", "b", "c")
+    queue = next(queue for queue in QUEUES if home_of(stage, queue) == "c")
+    with (
+        Requests() as target,
+        running("serve", tmp_path, **stage.environ) as first,
+        running("serve", tmp_path, **stage.environ) as second,
+    ):
+        later = {"payload": target.url, "queue": queue, "delay_seconds": 86_400}
+        lost = first.ask("POST", "/tasks", later).body["id"]
+        refused = stage.command.run("cells", "remove", "--lost", "c", "--yes")
+        assert (refused.code, "the cell c answers" in refused.err) == (2, True)
+        with Load([first, second], target) as load:
+            load.wait_for_more()
+            stage.server.kill()
+            wait_until(lambda: is_degraded(first) and is_degraded(second))
+            before = set(load.accepted.values())
+            assert any("no answer" in line for line in stage.cells("list"))
+            refused = stage.command.run("cells", "remove", "--lost", "c")
+            assert (refused.code, "Give up c?" in refused.err) == (2, True)
+            assert refused.lines[0].startswith("c does not answer: ")
+            assert "of all queues are given up" in refused.lines[1]
+            removed = stage.cells("remove", "--lost", "c", "--yes")
+            assert "version 3: a (active), b (active)" in removed
+            wait_until(lambda: not is_degraded(first) and not is_degraded(second))
+            load.wait_for_more(3 * len(QUEUES))
+        assert first.ask("GET", f"/tasks/{lost}").status == 404
+        assert home_of(stage, queue) in ("a", "b")
+        stage.urls.pop("c")
+        wait_until(lambda: not stage.rows("SELECT FROM taskflow_tasks WHERE finished_at IS NULL"))
+        stored = {str(task_id) for (task_id,) in stage.rows("SELECT id FROM taskflow_tasks")}
+        gone = set(load.accepted.values()) - stored
+        assert gone <= before  # nothing that was accepted afterwards is lost
+        assert all(uuid.UUID(one).bytes[15] == 2 for one in gone)
+        assert all(load.accepted[key] in gone for key in load.accepted.keys() - target.counts)
+        assert any(
+            key.startswith(f"{queue}-") for key in load.accepted if load.accepted[key] not in before
+        )
+        check_that_it_stays_out(stage, tmp_path, target, [first, second], lost)
+
+
+def check_that_it_stays_out(stage, tmp_path, target, nodes, lost: str) -> None:
+    """Bring a removed cell back, with a task that could start, to old nodes and to a new one."""
+    stage.server.start()
+    wait_until(lambda: "a removed cell is back" in "".join(one.log for one in nodes))
+    with psycopg.connect(url_of(stage.server.conninfo), autocommit=True) as connection:
+        connection.execute("DELETE FROM taskflow_nodes")
+        connection.execute("UPDATE taskflow_tasks SET run_at = now()")
+        with running("serve", tmp_path, **stage.environ) as third:
+            other = submitted(third, target, next(iter(QUEUES)))
+            wait_until(lambda: third.ask("GET", f"/tasks/{other}").body["finished_at"])
+            for one in (*nodes, third):
+                assert one.ask("GET", f"/tasks/{lost}").status == 404
+                assert one.ask("GET", "/readyz").body == b"ok\n"
+                assert "Traceback" not in one.log
+        assert connection.execute("SELECT FROM taskflow_nodes").fetchall() == []
+        states = connection.execute(
+            "SELECT status, attempt FROM taskflow_tasks WHERE id = %s", [lost]
+        )
+        assert states.fetchall() == [("PENDING", 0)]
+
+
+def test_nodes_that_name_their_cells(stage, tmp_path):
+    """Each runs the tasks of its cells only and serves all; a cell without a node is reported."""
+    stage.cells("add", "a", "b", "c")
+    queues = {home_of(stage, queue): queue for queue in QUEUES}
+    of_a = {**stage.environ, "TASKFLOW_CELLS": "a"}
+    of_others = {**stage.environ, "TASKFLOW_CELLS": "b,c"}
+    with Requests() as target, running("serve", tmp_path, **of_a) as first:
+        tasks = {name: submitted(first, target, queues[name]) for name in "cba"}
+        wait_until(lambda: first.ask("GET", f"/tasks/{tasks['a']}").body["finished_at"])
+        assert readiness(first)["cells_without_nodes"] == ["b", "c"]
+        said = first.ask("GET", "/readyz").body.decode()
+        assert said == "degraded: no node runs the tasks of b, c\n"
+        metrics = first.ask("GET", "/metrics").body.decode()
+        for name, has_nodes in zip("abc", (1, 0, 0), strict=True):
+            assert f'taskflow_cell_has_nodes{{cell="{name}"}} {has_nodes}' in metrics
+        found = stage.command.run("doctor").out
+        assert "no node runs the tasks of b, c" in found
+        assert "not in the map of cells: d" in found
+        assert len(stage.rows("SELECT FROM taskflow_nodes")) == 1
+        with running("serve", tmp_path, **of_others) as second:
+            for one in tasks.values():
+                wait_until(lambda one=one: second.ask("GET", f"/tasks/{one}").body["finished_at"])
+            assert readiness(second)["status"] == "ok"
+            ran = {
+                name: first.ask("GET", f"/tasks/{one}/attempts").body[0]["node"]
+                for name, one in tasks.items()
+            }
+            assert ran["a"] != ran["b"] == ran["c"]
+            stage.server.kill()  # a node whose cells are down serves the others
+            wait_until(lambda: second.ask("GET", "/readyz").body.startswith(b"degraded"))
+            assert submitted(second, target, queues["a"])
+    wrong = stage.command.run("serve", TASKFLOW_CELLS="a,x")
+    assert (wrong.code, "has no line for x" in wrong.err) == (2, True)
+
+
+def readiness(node) -> dict:
+    return node.ask("GET", "/readyz", headers={"Accept": "application/json"}).body
 
 
 def home_of(stage: Stage, queue: str) -> str:

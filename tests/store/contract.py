@@ -755,6 +755,14 @@ class StoreContract:
         with pytest.raises(LeaseLost):
             await store.renew(node)
 
+    async def test_living_nodes(self, store, node):
+        """A store has nodes until the last one is retired, or its lease has ended."""
+        assert await store.has_nodes()
+        await store.retire(node)
+        assert not await store.has_nodes()
+        await store.register("silent", lease_seconds=0.0)
+        assert not await store.has_nodes()
+
     async def test_retiring_releases_claims(self, store, node):
         """Tasks that a retired node still held are PENDING as if they had never been claimed."""
         [added] = await store.add([new_task()])

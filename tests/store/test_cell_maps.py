@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from taskflow.model import cell_map
+from taskflow.model.audit import Actor
 from taskflow.model.cell_map import new_map
 from taskflow.model.errors import (
     CellsChange,
@@ -29,7 +30,7 @@ from taskflow.store.base.partial_reads import partial_reads
 from taskflow.store.cells import map_changes
 from taskflow.store.cells.cell import Cell, Cells
 from taskflow.store.cells.events import packed
-from taskflow.store.cells.map_changes import MapChange, OpenCell, first_map, latest_map
+from taskflow.store.cells.map_changes import MapChange, OpenCell, fence, first_map, latest_map
 from taskflow.store.cells.store import CellStore
 from taskflow.store.memory.store import MemoryStore
 from taskflow.store.postgres.store import open_postgres
@@ -50,11 +51,14 @@ def queue_of(store: CellStore, cell: int) -> str:
     return next(name for n in range(99) if store.cells.map.home_of(name := f"q{n}") == cell)
 
 
+SESSIONS = ("end_session", "is_session_ended")
+
+
 class Down(MemoryStore):
     """A store that does not answer."""
 
     def __getattribute__(self, name: str):
-        if name in ("add", "get", "page", "count", "check", "queues_of"):
+        if name in ("add", "get", "page", "count", "check", "queues_of", *SESSIONS):
             raise StoreUnavailable
         return super().__getattribute__(name)
 
@@ -156,6 +160,25 @@ async def test_what_a_cell_that_is_down_costs(autojump_clock):
         assert (await store.count(limit=10)).total.counts["PENDING"] == 1
     assert await store.add([new_task(queue=up)])
     assert (await store.cancel(task.id)).id == task.id
+
+
+async def test_a_session_can_end_while_a_cell_is_down(autojump_clock):
+    """Whichever cell it is; all cells that answer know of it, and one has the audit log entry."""
+    for number in range(3):
+        store = cells_of()
+        up, store.cells[number].store = store.cells[number].store, Down()
+        await store.end_session("s", seconds=60, by=Actor("ada"))
+        with partial_reads():
+            assert await store.is_session_ended("s")
+            assert not await store.is_session_ended("other")
+            assert len((await store.audit.page(limit=9)).entries) == 1
+        store.cells[number].store = up
+        await trio.sleep(10)
+        assert await store.is_session_ended("s")
+    for cell in store.cells:
+        cell.store = Down()
+    with pytest.raises(CellUnavailable):
+        await store.end_session("s", seconds=60)
 
 
 async def test_a_cell_that_hangs_is_left_out(autojump_clock):
@@ -263,6 +286,31 @@ async def test_changes_of_the_map_in_postgresql(opened, monkeypatch):
     assert (again.home_of(busy), again.stays) == (2, {})
     with pytest.raises(SettingsError, match="another command"):
         await change_of(opened, made).run(lambda one: one)
+
+
+async def test_a_lost_cell_in_postgresql(opened, monkeypatch):
+    """It is removed without it, and gets the newer map when it is reached again, once."""
+    monkeypatch.setattr(map_changes, "MAP_SECONDS", 0.0)
+    monkeypatch.setattr(map_changes, "IN_FLIGHT_SECONDS", 0.0)
+    before = new_map(NAMES, secret=b"s")
+    await first_map(opened, before)
+    lost = next(name for n in range(99) if before.home_of(name := f"q{n}") == 2)
+    stays = next(name for n in range(99) if before.home_of(name := f"q{n}") == 0)
+    for cell, queue in (("c", lost), ("a", stays)):
+        await opened[cell].store.add([new_task(queue=queue)])
+    others = {name: opened[name] for name in "ab"}
+    made = await change_of(others, before).run(lambda one: cell_map.without_lost(one, ["c"]))
+    assert (made.version, made.frozen, made.active) == (3, (), [0, 1])
+    assert made.home_of(lost) in (0, 1)
+    assert made.home_of(stays) == 0
+    assert [await opened[name].maps.read() for name in "ab"] == [made, made]
+    assert await opened["c"].maps.read() == before
+    with pytest.raises(SettingsError, match="another command"):
+        await change_of(opened, before).run(lambda one: cell_map.with_drained(one, "b"))
+    assert await fence("c", opened["c"].maps, made)
+    assert await opened["c"].maps.read() == made
+    assert not await fence("c", opened["c"].maps, made)
+    assert await opened["c"].maps.queues_with_tasks() == {lost}  # it keeps its tasks
 
 
 async def test_without_cells_ids_cost_nothing_more(postgres_server, migrated_url):

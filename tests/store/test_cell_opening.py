@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from taskflow.cell_service import read_cells_file
-from taskflow.model.cell_map import new_map, with_added, with_drained, without
+from taskflow.model.cell_map import new_map, with_added, with_drained, without, without_lost
 from taskflow.model.errors import CellsChange, CellUnavailable, SettingsError, StoreUnavailable
 from taskflow.settings import Settings
 from taskflow.store.cells.map_changes import MAP_SECONDS, OpenCell
@@ -27,12 +27,22 @@ class Map:
     def __init__(self) -> None:
         self.kept = None
         self.is_up = True
+        self.read_seconds = 0.0
 
     async def read(self, known: int = 0):
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self.read_seconds)
         if not self.is_up:
             raise StoreUnavailable
         return self.kept if self.kept and self.kept.version > known else None
+
+    async def write(self, cell_map) -> bool:
+        await trio.lowlevel.checkpoint()
+        if not self.is_up:
+            raise StoreUnavailable
+        if self.kept is not None and self.kept.version >= cell_map.version:
+            return False
+        self.kept = cell_map
+        return True
 
 
 class Databases:
@@ -42,6 +52,7 @@ class Databases:
         self.maps = {url: Map() for url in URLS.values()}
         self.set(known)
         self.working: set[str] = set()
+        self.worked: set[str] = set()
 
     def set(self, known) -> None:
         for one in self.maps.values():
@@ -56,6 +67,7 @@ class Databases:
 
     async def work(self, cell) -> None:
         self.working.add(cell.name)
+        self.worked.add(cell.name)
         try:
             await trio.sleep_forever()
         finally:
@@ -111,6 +123,47 @@ async def test_the_map_is_followed(autojump_clock):
 
 def _next(known):
     return msgspec.structs.replace(known, version=known.version + 1)
+
+
+@pytest.mark.parametrize("late", ["a", "b", "c", ""])
+async def test_a_removed_cell_that_comes_back(autojump_clock, late):
+    """A node that starts never works in it, whichever cell answers first, and says so to it."""
+    before = new_map("abc")
+    after = _next(without_lost(before, ["c"]))
+    databases = Databases(after)
+    databases.maps[URLS["c"]].kept = before
+    if late:
+        databases.maps[URLS[late]].read_seconds = 1.0
+    async with opened_cells(URLS, databases.open, databases.work) as cells:
+        await trio.sleep(5)
+        assert databases.worked == databases.working == {"a", "b"}
+        assert [one.name for one in cells] == ["a", "b"]
+    assert databases.maps[URLS["c"]].kept == after
+
+
+async def test_a_removed_cell_that_comes_back_to_a_running_node(autojump_clock):
+    """It gets the map of the others, so that a node that reaches it alone does not work in it."""
+    before = new_map("abc")
+    databases = Databases(before)
+    async with opened_cells(URLS, databases.open, databases.work) as cells:
+        await trio.sleep(2)
+        databases.maps[URLS["c"]].is_up = False
+        after = _next(without_lost(before, ["c"]))
+        for name in "ab":
+            databases.maps[URLS[name]].kept = after
+        await trio.sleep(2)
+        assert (databases.working, [one.name for one in cells]) == ({"a", "b"}, ["a", "b"])
+        databases.maps[URLS["c"]].is_up = True
+        await trio.sleep(5)
+        assert databases.working == {"a", "b"}
+        assert databases.maps[URLS["c"]].kept == after
+    databases.worked.clear()
+    for name in "ab":
+        databases.maps[URLS[name]].is_up = False
+    with trio.move_on_after(60):
+        async with opened_cells(URLS, databases.open, databases.work):
+            pytest.fail("it serves without a member")
+    assert databases.worked == set()
 
 
 async def test_cells_without_a_map_are_not_in_it_yet(autojump_clock):

@@ -1228,14 +1228,16 @@ export interface RateRequest {
 /** The service is ready. */
 export interface Readiness {
   /**
-   * `ok`, or `degraded` if some of the cells of the task store do not answer. A service that is not
-   * ready returns a problem.
+   * `ok`, or `degraded` if some of the cells of the task store do not answer or have no node. A
+   * service that is not ready returns a problem.
    */
   status: "degraded" | "ok";
   /** The database in use; `null` if tasks are in memory, or in several cells. */
   database: DatabaseState | null;
   /** The names of the cells that do not answer; absent if all do. */
   missing_cells?: string[];
+  /** The names of the cells whose tasks no node runs; absent if nodes run the tasks of all. */
+  cells_without_nodes?: string[];
 }
 
 /**

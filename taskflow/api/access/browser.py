@@ -22,7 +22,8 @@ EXPOSED_HEADERS: Final = ", ".join(
     (
         *("Content-Disposition", "ETag", "Idempotent-Replayed", "Link", "Location"),
         "Preference-Applied",
-        *("RateLimit", "RateLimit-Policy", "Retry-After", "WWW-Authenticate"),
+        *("RateLimit", "RateLimit-Policy", "Retry-After", "TaskFlow-Missing-Cells"),
+        "WWW-Authenticate",
     )
 )
 PREFLIGHT_SECONDS: Final = 600

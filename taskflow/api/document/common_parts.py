@@ -133,6 +133,13 @@ ON_LIMITED_RESPONSES: Final = (
         '"post";q=10;w=1',
     ),
 )
+MISSING_CELLS: Final = Parameter(
+    "TaskFlow-Missing-Cells",
+    "Present if cells of the task store did not answer: their names. What they have is missing in "
+    "the response.",
+    str,
+    "a, b",
+)
 ETAG: Final = Parameter(
     "ETag", "Changes whenever the task does.", str, '"3a90c45b0beee913714a6bf7"', is_required=True
 )
@@ -168,7 +175,7 @@ ALLOW: Final = Parameter(
 SHARED: Final = (
     *ON_EVERY_RESPONSE,
     *ON_LIMITED_RESPONSES,
-    *(ETAG, PREFERENCE_APPLIED, RETRY_AFTER, WWW_AUTHENTICATE, ALLOW),
+    *(MISSING_CELLS, ETAG, PREFERENCE_APPLIED, RETRY_AFTER, WWW_AUTHENTICATE, ALLOW),
 )
 """The headers in ``components/headers`` of the document."""
 

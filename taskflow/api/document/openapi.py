@@ -15,6 +15,7 @@ from taskflow.api import problems
 from taskflow.api.document.common_parts import (
     INFO,
     KEY,
+    MISSING_CELLS,
     ON_EVERY_RESPONSE,
     ON_LIMITED_RESPONSES,
     SHARED,
@@ -62,6 +63,7 @@ _BYTES: Final = {"type": "string", "format": "binary"}
             {"openapi": "3.1.0", "info": {"title": "TaskFlow", "version": "0.1.0"}},
         ),
     ),
+    reads_store=False,
 )
 async def describe(services: Services) -> Response:
     """Get this document.
@@ -229,7 +231,8 @@ def _content(content: Content) -> Json:
 
 def _responses(route: Route) -> Json:
     limited = ON_LIMITED_RESPONSES if route.is_rate_limited else ()
-    common = (*ON_EVERY_RESPONSE, *limited)
+    partial = (MISSING_CELLS,) if route.reads_store else ()
+    common = (*ON_EVERY_RESPONSE, *limited, *partial)
     responses = {str(one.status.value): _response(one, common) for one in route.responses}
     for status in problems_of(route):
         responses[str(status.value)] = {"$ref": f"#/components/responses/{_name_of(status)}"}
@@ -272,7 +275,9 @@ def _problem(response: ProblemResponse) -> Json:
     return {
         "description": response.description,
         "content": {problems.MEDIA_TYPE: content},
-        "headers": _headers((*response.headers, *ON_EVERY_RESPONSE, *ON_LIMITED_RESPONSES)),
+        "headers": _headers(
+            (*response.headers, *ON_EVERY_RESPONSE, *ON_LIMITED_RESPONSES, MISSING_CELLS)
+        ),
     }
 
 

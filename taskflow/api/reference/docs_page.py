@@ -46,6 +46,7 @@ _HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]-]+")
         ),
     ),
     access=AccessPolicy.KEY_OR_SIGN_IN,
+    reads_store=False,
 )
 async def read_document(services: Services) -> Response:
     """Get this document as a page.

@@ -9,9 +9,11 @@ from typing import Final
 import click
 
 from taskflow import cell_service
+from taskflow.cell_service import LostCells
 from taskflow.cli import output
 from taskflow.cli.local.serve import run_with_settings
 from taskflow.cli.output import Column
+from taskflow.cli.remote.task_actions import confirm
 from taskflow.cli.sections import Commands
 from taskflow.model import cell_map
 from taskflow.model.cell_map import BUCKETS, CellMap
@@ -23,6 +25,7 @@ _COLUMNS: Final = (
     Column("SHARE", is_number=True),
     Column("UNFINISHED", is_number=True),
 )
+_LISTED: Final = 20
 
 
 @click.group("cells", cls=Commands)
@@ -46,6 +49,8 @@ def cells_command() -> None:
 def _list() -> None:
     """List the cells, with their share of the queues and their unfinished tasks.
 
+    The number of a cell that does not answer is not known.
+
     \b
       taskflow cells list
     """
@@ -57,7 +62,7 @@ def _list() -> None:
             str(one.number),
             one.state.value,
             f"{buckets[one.number] / BUCKETS:.0%}",
-            f"{report.unfinished[one.name]:,}",
+            f"{report.unfinished[one.name]:,}" if one.name in report.unfinished else "no answer",
         ]
         for one in report.map.cells
     ]
@@ -106,18 +111,45 @@ def _activate(name: str) -> None:
 
 
 @cells_command.command("remove")
-@click.argument("name")
-def _remove(name: str) -> None:
-    """Remove a draining cell in which nothing unfinished is left.
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--lost", is_flag=True, help="Give up cells that are lost for good.")
+@click.option("--yes", "-y", is_flag=True, help="With --lost, do not ask for confirmation.")
+def _remove(names: tuple[str, ...], *, lost: bool, yes: bool) -> None:
+    """Remove draining cells in which nothing unfinished is left.
 
-    Its finished tasks are no longer shown; the database is not changed.
+    Their finished tasks are no longer shown; the databases are not changed.
+
+    With --lost, cells that do not answer are removed, in whatever state they are. All their tasks,
+    results, groups, schedules, topics and idempotency keys are given up, and other cells take over
+    their queues. All other cells must answer. Make sure first that these databases cannot come
+    back, or delete their lines from TASKFLOW_CELLS_FILE on all nodes.
 
     \b
       taskflow cells remove a
+      taskflow cells remove --lost b
     """
-    remove = partial(cell_map.without, name=name)
-    run_with_settings(partial(cell_service.remove_cell, name=name, remove=remove), {})
-    click.echo(f"removed {name}: delete its line from TASKFLOW_CELLS_FILE")
+    if lost:
+        found = run_with_settings(partial(cell_service.examine_lost_cells, names=names), {})
+        _print_lost(found)
+        if not yes:
+            confirm(f"Give up {', '.join(names)}?")
+        _print_changed(run_with_settings(partial(cell_service.remove_lost_cells, names=names), {}))
+    else:
+        for name in names:
+            remove = partial(cell_map.without, name=name)
+            run_with_settings(partial(cell_service.remove_cell, name=name, remove=remove), {})
+    click.echo(f"removed {', '.join(names)}: delete the lines from TASKFLOW_CELLS_FILE")
+
+
+def _print_lost(lost: LostCells) -> None:
+    for name, reason in lost.reasons.items():
+        click.echo(f"{name} does not answer: {reason}")
+    click.echo(f"{lost.share:.0%} of all queues are given up, with everything in them:")
+    click.echo("tasks, results, groups, schedules, topics, audit log entries, idempotency keys")
+    for what, listed in (("queues with settings", lost.queues), ("known to be there", lost.kept)):
+        if listed:
+            more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+            click.echo(f"{what}: {', '.join(listed[:_LISTED])}{more}")
 
 
 @cells_command.command("place")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 import click
 
 from taskflow.cli import output
-from taskflow.cli.exit_status import ExitStatus, Failure
+from taskflow.cli.exit_status import ExitStatus, Failure, complain
 from taskflow.cli.output import Column
 from taskflow.cli.remote.options import filter_options, filters_of
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
@@ -167,10 +167,13 @@ def list_command(
     tasks = service.call(
         lambda client: client.list_tasks(limit=limit, fields=sorted(fields), **wanted)
     )
+    listed = list(tasks)
     if order is not None:
-        tasks = _sorted(tasks, order, is_descending=(sort or "").startswith("-"))
+        listed = _sorted(tasks, order, is_descending=(sort or "").startswith("-"))
     row_of = partial(_row_of, columns=chosen, is_short=output.is_terminal())
-    output.table([one.column for one in chosen], map(row_of, tasks))
+    output.table([one.column for one in chosen], map(row_of, listed))
+    if tasks.missing_cells:
+        complain(_missing_text(tasks.missing_cells))
 
 
 def _columns_of(names: str) -> list[TaskColumn]:
@@ -222,7 +225,7 @@ def export_command(
     """Write all matching tasks as NDJSON: one JSON object per line, newest first.
 
     Tasks are streamed, so there is no limit to their number. Exit status 0 means that the export is
-    complete.
+    complete, with the tasks of all cells.
 
     \b
       taskflow export --status FAILED --since 7d -o failed.ndjson
@@ -256,7 +259,13 @@ async def _write_lines(
             else:
                 file.write(safe_json(document.decode("utf-8", "replace")).encode() + b"\n")
             written += 1
+    if lines.missing_cells:
+        raise Failure(_missing_text(lines.missing_cells))
     return written
+
+
+def _missing_text(cells: Collection[str]) -> str:
+    return f"tasks are missing: no answer from the cells {', '.join(sorted(cells))}"
 
 
 @contextmanager

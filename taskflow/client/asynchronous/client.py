@@ -27,6 +27,7 @@ from taskflow.client.asynchronous.transport import Transport
 from taskflow.client.batches import BATCH_TASKS
 from taskflow.client.connecting import address_of, route_to
 from taskflow.client.errors import NotFinished, Unreachable
+from taskflow.client.listing import Listing
 from taskflow.client.options import Filters, Options, document_of, document_of_item
 from taskflow.client.task import Download, Task
 from taskflow.model.task import AttemptRecord, TagValue
@@ -220,7 +221,7 @@ class Client(ByHand, Monitoring):
         limit: int = PAGE_TASKS,
         fields: Iterable[str] | None = None,
         **filters: Unpack[Filters],
-    ) -> list[Task]:
+    ) -> Listing[Task]:
         """Return tasks, newest first.
 
         Args:
@@ -234,7 +235,7 @@ class Client(ByHand, Monitoring):
         stream = self.iter_tasks(page=min(limit, 1000) or 1, fields=fields, **filters)
         while len(found) < limit and (task := await anext(stream, None)) is not None:
             found.append(task)
-        return found
+        return Listing(found, stream.missing_cells)
 
     def iter_tasks(
         self,

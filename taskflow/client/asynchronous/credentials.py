@@ -8,6 +8,7 @@ from typing import Any
 from taskflow.client import calls
 from taskflow.client.arguments import json_of
 from taskflow.client.asynchronous.transport import Transport
+from taskflow.client.listing import Listing
 from taskflow.model.sealed_credential import CredentialSummary
 
 
@@ -17,10 +18,10 @@ class Credentials:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def all(self) -> list[CredentialSummary]:
+    async def all(self) -> Listing[CredentialSummary]:
         """Return the credentials by name, without their values."""
         answer = await self._transport.ask(calls.Call("GET", "/credentials"))
-        return answer.read(list[CredentialSummary])
+        return answer.read_all(CredentialSummary)
 
     async def get(self, name: str) -> CredentialSummary:
         """Return a credential without its values.

@@ -14,6 +14,7 @@ from taskflow.client.arguments import json_of
 from taskflow.client.asynchronous.streams import AuditStream
 from taskflow.client.asynchronous.transport import Transport
 from taskflow.client.calls import Call
+from taskflow.client.listing import Listing
 from taskflow.client.task import BulkResult, Service
 from taskflow.model.audit import Action, TargetKind
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
@@ -29,9 +30,9 @@ class Queues:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def all(self) -> list[Queue]:
+    async def all(self) -> Listing[Queue]:
         """Return the queues that have tasks or settings, by name; at most 1000."""
-        return (await self._transport.ask(calls.Call("GET", "/queues"))).read(list[Queue])
+        return (await self._transport.ask(calls.Call("GET", "/queues"))).read_all(Queue)
 
     async def get(self, name: str) -> Queue:
         """Return a queue.
@@ -172,13 +173,13 @@ class Monitoring:
         answer = await self._transport.ask(Call("GET", "/stats/history", query))
         return answer.read(_History).minutes
 
-    async def nodes(self) -> list[NodeRecord]:
+    async def nodes(self) -> Listing[NodeRecord]:
         """Return the processes that run tasks, and recently died ones."""
-        return (await self._transport.ask(Call("GET", "/nodes"))).read(list[NodeRecord])
+        return (await self._transport.ask(Call("GET", "/nodes"))).read_all(NodeRecord)
 
-    async def hosts(self) -> list[HostRecord]:
+    async def hosts(self) -> Listing[HostRecord]:
         """Return statistics of target hosts, the most problematic first."""
-        return (await self._transport.ask(Call("GET", "/hosts"))).read(list[HostRecord])
+        return (await self._transport.ask(Call("GET", "/hosts"))).read_all(HostRecord)
 
     def iter_audit(  # noqa: PLR0913 - each is a word of its own
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final, TypeVar
 
@@ -135,6 +135,7 @@ class Incoming:
 
     Attributes:
         status_code: What it says it is.
+        headers: Its headers, by name in lower case.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Incoming:
     ) -> None:
         self._via = via
         self.status_code: Final = response.status_code
+        self.headers: Final[Mapping[str, str]] = response.headers
         self._response = response
         self._chunks: AsyncIterator[bytes] = chunks_of(response)
         self._forget = partial(forget, self)

@@ -29,6 +29,7 @@ from taskflow.client.blocking.topics import Topics
 from taskflow.client.blocking.transport import Transport
 from taskflow.client.connecting import address_of, route_to
 from taskflow.client.errors import NotFinished, Unreachable
+from taskflow.client.listing import Listing
 from taskflow.client.options import Filters, Options, document_of, document_of_item
 from taskflow.client.task import Download, Task
 from taskflow.model.task import AttemptRecord, TagValue
@@ -218,7 +219,7 @@ class BlockingClient(ByHand, Monitoring):
         limit: int = PAGE_TASKS,
         fields: Iterable[str] | None = None,
         **filters: Unpack[Filters],
-    ) -> list[Task]:
+    ) -> Listing[Task]:
         """Return tasks, newest first.
 
         Args:
@@ -232,7 +233,7 @@ class BlockingClient(ByHand, Monitoring):
         stream = self.iter_tasks(page=min(limit, 1000) or 1, fields=fields, **filters)
         while len(found) < limit and (task := next(stream, None)) is not None:
             found.append(task)
-        return found
+        return Listing(found, stream.missing_cells)
 
     def iter_tasks(
         self,

@@ -10,6 +10,7 @@ from typing import Any
 from taskflow.client import calls
 from taskflow.client.arguments import json_of
 from taskflow.client.blocking.transport import Transport
+from taskflow.client.listing import Listing
 from taskflow.model.sealed_credential import CredentialSummary
 
 
@@ -19,10 +20,10 @@ class Credentials:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def all(self) -> list[CredentialSummary]:
+    def all(self) -> Listing[CredentialSummary]:
         """Return the credentials by name, without their values."""
         answer = self._transport.ask(calls.Call("GET", "/credentials"))
-        return answer.read(list[CredentialSummary])
+        return answer.read_all(CredentialSummary)
 
     def get(self, name: str) -> CredentialSummary:
         """Return a credential without its values.

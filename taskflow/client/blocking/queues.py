@@ -16,6 +16,7 @@ from taskflow.client.arguments import json_of
 from taskflow.client.blocking.streams import AuditStream
 from taskflow.client.blocking.transport import Transport
 from taskflow.client.calls import Call
+from taskflow.client.listing import Listing
 from taskflow.client.task import BulkResult, Service
 from taskflow.model.audit import Action, TargetKind
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
@@ -31,9 +32,9 @@ class Queues:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def all(self) -> list[Queue]:
+    def all(self) -> Listing[Queue]:
         """Return the queues that have tasks or settings, by name; at most 1000."""
-        return (self._transport.ask(calls.Call("GET", "/queues"))).read(list[Queue])
+        return (self._transport.ask(calls.Call("GET", "/queues"))).read_all(Queue)
 
     def get(self, name: str) -> Queue:
         """Return a queue.
@@ -174,13 +175,13 @@ class Monitoring:
         answer = self._transport.ask(Call("GET", "/stats/history", query))
         return answer.read(_History).minutes
 
-    def nodes(self) -> list[NodeRecord]:
+    def nodes(self) -> Listing[NodeRecord]:
         """Return the processes that run tasks, and recently died ones."""
-        return (self._transport.ask(Call("GET", "/nodes"))).read(list[NodeRecord])
+        return (self._transport.ask(Call("GET", "/nodes"))).read_all(NodeRecord)
 
-    def hosts(self) -> list[HostRecord]:
+    def hosts(self) -> Listing[HostRecord]:
         """Return statistics of target hosts, the most problematic first."""
-        return (self._transport.ask(Call("GET", "/hosts"))).read(list[HostRecord])
+        return (self._transport.ask(Call("GET", "/hosts"))).read_all(HostRecord)
 
     def iter_audit(  # noqa: PLR0913 - each is a word of its own
         self,

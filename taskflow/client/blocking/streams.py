@@ -25,6 +25,7 @@ from taskflow.client.errors import (
     Unreachable,
     broken_off,
 )
+from taskflow.client.listing import missing_cells_of
 from taskflow.client.sse import Message, Parser
 from taskflow.client.task import Task
 from taskflow.model.audit import AuditEntry
@@ -73,10 +74,16 @@ class Stream(abc.ABC, Generic[T]):
 
 
 class PageStream(Stream[T]):
-    """Items that are loaded page by page."""
+    """Items that are loaded page by page.
+
+    Attributes:
+        missing_cells: Names of the cells whose items are missing from the pages so far, because
+            they did not answer; empty if the pages are complete.
+    """
 
     def __init__(self, transport: Transport, call: Call, kind: type[T]) -> None:
         super().__init__()
+        self.missing_cells: frozenset[str] = frozenset()
         self._transport = transport
         self._next: Call | None = call
         self._kind = kind
@@ -85,7 +92,9 @@ class PageStream(Stream[T]):
         if self._next is None:
             return False
         answer = self._transport.ask(self._next)
-        self._ready.extend(answer.read_all(self._kind))
+        page = answer.read_all(self._kind)
+        self.missing_cells |= page.missing_cells
+        self._ready.extend(page)
         query = answer.next_page
         self._next = None if query is None else msgspec.structs.replace(self._next, query=query)
         return True
@@ -134,10 +143,16 @@ class AuditStream(PageStream[AuditEntry]):
 
 
 class LineStream(Stream[bytes]):
-    """The lines of one long response, each JSON without a line end."""
+    """The lines of one long response, each JSON without a line end.
+
+    Attributes:
+        missing_cells: Names of the cells that did not answer when the response began, whose items
+            are missing; known with the first line.
+    """
 
     def __init__(self, transport: Transport, call: Call) -> None:
         super().__init__()
+        self.missing_cells: frozenset[str] = frozenset()
         self._transport = transport
         self._call = call
         self._incoming: Incoming | None = None
@@ -156,6 +171,7 @@ class LineStream(Stream[bytes]):
             return False
         if self._incoming is None:
             self._incoming = self._transport.open(self._call)
+            self.missing_cells = missing_cells_of(self._incoming.headers)
         chunk = self._incoming.next()
         if chunk is None:
             self.close()

@@ -77,3 +77,7 @@ class LeaseStore(abc.ABC):
         They become PENDING and the attempt does not count, or FAILED as poison the
         ``max_rescues``-th time.
         """
+
+    @abc.abstractmethod
+    async def has_nodes(self) -> bool:
+        """Return whether a node whose lease has not ended runs the tasks."""

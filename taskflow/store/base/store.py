@@ -14,6 +14,7 @@ their own.
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -141,6 +142,10 @@ class TaskStore(
         Raises:
             StoreUnavailable: It cannot.
         """
+
+    async def parts_without_nodes(self) -> Sequence[str]:
+        """Return the names of the parts whose tasks no node runs, if it has several parts."""
+        return ()
 
     @abc.abstractmethod
     def statistics(self) -> StoreStatistics:

@@ -74,6 +74,9 @@ class CellLeases(LeaseStore):
             [task_id for one in found for task_id in one.result.poisoned],
         )
 
+    async def has_nodes(self) -> bool:
+        return any(one.result for one in await self._cells.read(lambda store: store.has_nodes()))
+
     async def _for_node(
         self,
         node_id: uuid.UUID,

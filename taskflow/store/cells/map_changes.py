@@ -7,6 +7,10 @@ what is unfinished can be found, and stays where it is. The second version moves
 A process uses a version for ``MAP_SECONDS`` after it was read. All cells must answer during a
 change, so every process reads the new version, from whichever cell. If the command ends in between,
 it can be run again: submissions are rejected until then.
+
+A cell that is lost for good is removed by the same two versions, in all other cells. If it comes
+back, it has an older version, which does not apply once a newer one was read anywhere; the first
+process that reaches it writes the newer one to it (``fence``).
 """
 
 from __future__ import annotations
@@ -68,7 +72,8 @@ class MapChange:
     """A change of the map.
 
     Args:
-        cells: The opened cells by name: all that are in the map before or after the change.
+        cells: The opened cells by name: all that are in the map before or after the change, except
+            lost cells.
         known: The map that applies.
         keys_seconds: How long idempotency keys are kept.
         statement_seconds: Timeout of a statement in a cell.
@@ -125,6 +130,8 @@ class MapChange:
     async def _busy(self) -> dict[int, set[str]]:
         busy = {}
         for entry in self._known.cells:
+            if entry.name not in self._cells:
+                continue  # it is lost
             maps = self._cells[entry.name].maps
             queues = {f"queue {queue}" for queue in await maps.queues_with_tasks()}
             # The topic of operational events is in all cells.
@@ -135,10 +142,11 @@ class MapChange:
         """Write a version to all cells, to the first one first: it decides between two changes.
 
         Raises:
-            SettingsError: Another change was faster.
+            SettingsError: Another change was faster; if that removed the first cell, it was so in
+                the other cells.
         """
-        for place, cell in enumerate(self._cells.values()):
-            if not await cell.maps.write(cell_map) and place == 0:
+        for cell in self._cells.values():
+            if not await cell.maps.write(cell_map):
                 raise SettingsError("the cells were changed by another command: try again")
 
     async def _prepare_new_cells(self, after: CellMap) -> None:
@@ -152,6 +160,23 @@ class MapChange:
                 raise SettingsError(f"the cell {entry.name} is not empty: a new cell must be")
             await cell.maps.mark_ids(entry.number)
             await copy_settings(source, cell.store)
+
+
+async def fence(name: str, maps: MapStore, known: CellMap) -> bool:
+    """Write a map to a cell that was removed as lost, and has come back with an older map.
+
+    Args:
+        name: The name of the cell.
+        maps: Its copy of the map.
+        known: The map that applies, without the cell.
+
+    Returns:
+        Whether the cell was in its own map.
+    """
+    own = await maps.read()
+    if own is None or own.version >= known.version or own.entry(name) is None:
+        return False
+    return await maps.write(known)
 
 
 async def first_map(cells: Mapping[str, OpenCell], cell_map: CellMap) -> None:

@@ -12,7 +12,7 @@ import trio
 from taskflow.model.cell_map import NO_MAP, CellMap
 from taskflow.model.errors import SettingsError, StoreError, StoreUnavailable
 from taskflow.store.cells.cell import Cell, Cells
-from taskflow.store.cells.map_changes import MAP_SECONDS, OpenCell
+from taskflow.store.cells.map_changes import MAP_SECONDS, OpenCell, fence
 from taskflow.telemetry import Event, emit
 from taskflow.wakeup import WakeUp
 
@@ -44,6 +44,7 @@ class CellOpener:
         self._opened: dict[str, OpenCell] = {}
         self._asked: set[str] = set()  # cells that were asked for their map, and answered
         self._changed: Final = WakeUp()
+        self._has_begun: Final = trio.Event()
         self.cells: Final = Cells([], NO_MAP)
         self.cells.map_until = -math.inf
 
@@ -56,16 +57,23 @@ class CellOpener:
     async def wait_until_open(self) -> None:
         """Wait for all cells in the map, or for some time, and then for one.
 
+        Nothing runs in any cell before that: a cell that was removed while it was lost has an older
+        map, and the others have the one that applies.
+
         Raises:
             SettingsError: No cell has a map.
         """
         with trio.move_on_after(START_SECONDS):
-            while not self._opened or any(cell.store is None for cell in self.cells):
+            while not self._opened or not all(map(self._is_known, self.cells)):
                 await self._changed.wait()
                 self._refuse_no_map()
         while not any(cell.store is not None for cell in self.cells):
             await self._changed.wait()
             self._refuse_no_map()
+        self._has_begun.set()
+
+    def _is_known(self, cell: Cell) -> bool:
+        return cell.store is not None and cell.name in self._asked
 
     def _refuse_no_map(self) -> None:
         if self._asked == self._urls.keys() and self.cells.map is NO_MAP:
@@ -91,16 +99,33 @@ class CellOpener:
         """Read the map periodically, and work in the cell while it is in the map."""
         async with trio.open_nursery() as nursery:
             working: trio.CancelScope | None = None
+            fenced = NO_MAP.version
             while True:
                 await self._read_map(name, opened)
+                self._changed.notify()
+                if not self._has_begun.is_set():
+                    with trio.move_on_after(READ_MAP_SECONDS):
+                        await self._has_begun.wait()
+                    continue
                 cell = self._cell(name)
                 if cell is not None and working is None:
                     working = await nursery.start(self._work_in, cell)
                 elif cell is None and working is not None:
                     working.cancel()
                     working = None
-                self._changed.notify()
+                if cell is None and fenced != self.cells.map.version:
+                    fenced = await self._fence(name, opened)
                 await trio.sleep(READ_MAP_SECONDS)
+
+    async def _fence(self, name: str, opened: OpenCell) -> int:
+        """Write the map to a cell that is not in it; return its version once that is done."""
+        known = self.cells.map
+        try:
+            if await fence(name, opened.maps, known):
+                emit(Event.CELL_FENCED, cell=name, version=known.version)
+        except StoreUnavailable:
+            return NO_MAP.version
+        return known.version
 
     async def _work_in(self, cell: Cell, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
         with trio.CancelScope() as scope:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from typing import Final
 
 from taskflow.model.audit import Actor
+from taskflow.model.errors import CellUnavailable
 from taskflow.store.base.store import StoreStatistics, TaskStore
 from taskflow.store.cells.archive import CellArchive
 from taskflow.store.cells.audit import CellAudit
-from taskflow.store.cells.cell import Cells
+from taskflow.store.cells.cell import Call, Cells
 from taskflow.store.cells.claims import CellClaims
 from taskflow.store.cells.credentials import CellCredentials
 from taskflow.store.cells.events import CellEvents
@@ -70,14 +72,30 @@ class CellStore(
     async def end_session(
         self, session_id: str, *, seconds: float, by: Actor | None = None
     ) -> None:
-        first = self.cells.first
-        await first.run(lambda store: store.end_session(session_id, seconds=seconds, by=by))
-        for cell in self.cells:
-            if cell is not first:
-                await cell.run(lambda store: store.end_session(session_id, seconds=seconds))
+        """End a session in all cells that answer; the first of them has the entry of the audit log.
+
+        Raises:
+            CellUnavailable: None answers.
+        """
+
+        def ending(entry: Actor | None) -> Call[None]:
+            return lambda store: store.end_session(session_id, seconds=seconds, by=entry)
+
+        errors: list[CellUnavailable] = []
+        cells = list(self.cells)
+        for cell in cells:
+            is_first = len(errors) == cells.index(cell)
+            try:
+                await cell.run(ending(by if is_first else None))
+            except CellUnavailable as error:
+                errors.append(error)
+        if len(errors) == len(cells):
+            raise errors[0]
 
     async def is_session_ended(self, session_id: str) -> bool:
-        return await self.cells.any(lambda store: store.is_session_ended(session_id))
+        """Return whether a cell that answers knows that the session was ended."""
+        found = await self.cells.read(lambda store: store.is_session_ended(session_id))
+        return any(one.result for one in found)
 
     async def promote(self) -> int:
         return sum(one.result for one in await self.cells.each(lambda store: store.promote()))
@@ -85,6 +103,10 @@ class CellStore(
     async def check(self) -> None:
         await self.cells.read(lambda store: store.check())
         # the cells need not have one state
+
+    async def parts_without_nodes(self) -> Sequence[str]:
+        found = await self.cells.read(lambda store: store.has_nodes())
+        return sorted(one.cell.name for one in found if not one.result)
 
     def statistics(self) -> StoreStatistics:
         parts = [cell.store.statistics() for cell in self.cells if cell.store]

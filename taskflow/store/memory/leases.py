@@ -90,3 +90,7 @@ class MemoryLeases(MemoryState, LeaseStore):
                 rescued.poisoned.append(task_id)
         self._cancel_rest()
         return rescued
+
+    async def has_nodes(self) -> bool:
+        await trio.lowlevel.checkpoint()
+        return any(map(self._is_alive, self._nodes))

@@ -11,6 +11,7 @@ import msgspec
 import psycopg
 import trio
 
+from taskflow.model.cell_map import CellMap
 from taskflow.model.errors import StoreUnavailable
 from taskflow.store.postgres.address import DatabaseAddress
 from taskflow.store.postgres.database import connect, mapped_errors
@@ -67,6 +68,7 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
         oidc_credential: The name of a credential of the kind ``oidc``, if there is one.
         archive_weeks: Number of weeks in the archive.
         can_archive: Whether the role can create and drop partitions of the archive.
+        cell_map: Its copy of the map of cells, if it is a cell.
     """
 
     place: str
@@ -96,6 +98,7 @@ class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
     oidc_credential: str | None = None
     archive_weeks: int = 0
     can_archive: bool = True
+    cell_map: CellMap | None = None
 
 
 async def examine_database(
@@ -164,6 +167,7 @@ def _with_contents(report: DatabaseReport, connection: Connection) -> DatabaseRe
         encryption_keys=key_ids,
         has_checked_all=is_complete,
         oidc_credential=_oidc_credential(connection, sql),
+        cell_map=_cell_map(connection, sql),
     )
 
 
@@ -223,6 +227,11 @@ def _egress_proxies(connection: Connection, sql: Any) -> Mapping[str, str]:
 def _oidc_credential(connection: Connection, sql: Any) -> str | None:
     row = connection.execute(sql["oidc_credential"]).fetchone()
     return None if row is None else str(row[0])
+
+
+def _cell_map(connection: Connection, sql: Any) -> CellMap | None:
+    row: Any = connection.execute(sql["cell_map"], {"known": 0}).fetchone()
+    return None if row is None else msgspec.json.decode(row[1], type=CellMap)
 
 
 def _applied(connection: Connection, sql: Any) -> Sequence[Any]:

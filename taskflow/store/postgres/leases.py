@@ -87,3 +87,7 @@ class PostgresLeases(StorePart, LeaseStore):
         return Rescued(
             pending=[row[0] for row in pending], poisoned=[row[0] for row in rows if row[3]]
         )
+
+    async def has_nodes(self) -> bool:
+        [(has_nodes,)] = await self._statements.run("has_nodes")
+        return bool(has_nodes)

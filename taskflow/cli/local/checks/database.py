@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from taskflow.cell_service import read_cells_file
+from taskflow.cell_service import cells_to_run, read_cells_file
 from taskflow.cli.local.checks import Finding, failed, ok, skew_text, warning
 from taskflow.cli.local.checks.egress_proxy import queue_proxy_findings
 from taskflow.cli.local.checks.machine import zone_mismatch
@@ -50,15 +50,48 @@ async def database_findings(settings: Settings) -> Iterator[Finding]:
 async def _of_cells(settings: Settings) -> list[Finding]:
     try:
         urls = read_cells_file(settings)
+        cells_to_run(settings)
     except SettingsError as error:
         return [failed("cells", str(error), "see docs/how-to/use-cells.md")]
     findings = [ok("cells", f"{len(urls)} in {settings.cells_file}")]
+    reports: dict[str, DatabaseReport] = {}
     for name, url in urls.items():
+        report, found = await _examined(url, settings)
         findings += [
-            msgspec.structs.replace(one, detail=f"cell {name}: {one.detail}")
-            for one in await _of_server(url, settings)
+            msgspec.structs.replace(one, detail=f"cell {name}: {one.detail}") for one in found
         ]
-    return findings
+        if report is not None:
+            reports[name] = report
+    return [*findings, *_of_map(list(urls), reports)]
+
+
+def _of_map(names: Sequence[str], reports: Mapping[str, DatabaseReport]) -> Iterator[Finding]:
+    """Compare the map of cells with the file and with the nodes.
+
+    Args:
+        names: The cells of the file.
+        reports: The state of the cells that answer.
+    """
+    maps = [one.cell_map for one in reports.values() if one.cell_map is not None]
+    known = max(maps, key=lambda one: one.version, default=None)
+    if known is None:
+        advice = "run `taskflow cells add NAME ...`"
+        yield warning("cells", "there is no map of cells yet", advice)
+        return
+    if others := [name for name in names if known.entry(name) is None]:
+        yield warning(
+            "cells",
+            f"not in the map of cells: {', '.join(others)}",
+            "run `taskflow cells add`, or delete the lines of cells that were removed",
+        )
+    nodes = {name: one.nodes for name, one in reports.items() if known.entry(name) is not None}
+    idle = sorted(name for name, count in nodes.items() if not count)
+    if idle and any(nodes.values()):
+        yield warning(
+            "cells",
+            f"no node runs the tasks of {', '.join(idle)}",
+            "start the nodes that name them in TASKFLOW_CELLS, or unset that on some nodes",
+        )
 
 
 async def _of_embedded(settings: Settings) -> list[Finding]:
@@ -84,6 +117,14 @@ def _disk(free_bytes: int, folder: str) -> Finding:
 
 
 async def _of_server(conninfo: str, settings: Settings) -> list[Finding]:
+    _, findings = await _examined(conninfo, settings)
+    return findings
+
+
+async def _examined(
+    conninfo: str, settings: Settings
+) -> tuple[DatabaseReport | None, list[Finding]]:
+    """Return the state of a database, if it answers, and the findings."""
     try:
         report = await examine_database(
             conninfo,
@@ -94,9 +135,9 @@ async def _of_server(conninfo: str, settings: Settings) -> list[Finding]:
         advice = "check that the server runs and that DATABASE_URL is correct"
         if _PGBOUNCER_ERROR in str(error):
             advice = "set TASKFLOW_DATABASE_POOLER=transaction: the server is PgBouncer"
-        return [failed("database", str(error), advice)]
+        return None, [failed("database", str(error), advice)]
     of_queues = await queue_proxy_findings(report.egress_proxies, settings)
-    return [*findings_of(report, settings), *of_queues]
+    return report, [*findings_of(report, settings), *of_queues]
 
 
 def findings_of(report: DatabaseReport, settings: Settings) -> Iterator[Finding]:

@@ -18,6 +18,9 @@ SET expires_at = taskflow_after(lease_seconds)
 WHERE id = %(id)s AND expires_at > now()
 RETURNING taskflow_now_if(id IS NOT NULL)
 
+-- name: has_nodes
+SELECT EXISTS (SELECT FROM taskflow_nodes WHERE expires_at > now())
+
 -- name: retire
 -- Releases what the node still holds: claims of a statement that was interrupted, and tasks
 -- whose outcome could not be written.
