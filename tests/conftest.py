@@ -49,7 +49,7 @@ LONG = (
 SLOW_FIXTURES = {"postgres_server", "heavy", "chromium", "browser"}
 SLOW_PLACES = (
     *("tests/service/", "tests/cli/", "tests/upgrade/", "tests/browser/", "tests/deploy/"),
-    *("tests/fuzz/", "tests/chaos/", "tests/failover/", "tests/frameworks/"),
+    *("tests/fuzz/", "tests/chaos/", "tests/failover/", "tests/frameworks/", "tests/mcp_server/"),
     *("tests/test_pages.py", "tests/test_installation.py"),
     *("tests/store/test_embedded.py", "tests/store/test_database.py", "tests/test_costs.py"),
     "tests/store/test_several_hosts.py",

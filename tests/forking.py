@@ -249,8 +249,9 @@ def _import_all() -> None:
 
     import taskflow
 
+    others = ("taskflow.__main__", "taskflow.tracing.otel", "taskflow.mcp_server.sdk.")
     for module in pkgutil.walk_packages(taskflow.__path__, "taskflow."):
-        if module.name not in ("taskflow.__main__", "taskflow.tracing.otel"):
+        if not module.name.startswith(others):
             importlib.import_module(module.name)
     importlib.import_module("httpcore")
     importlib.import_module("hypercorn.run")

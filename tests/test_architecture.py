@@ -67,7 +67,8 @@ LAYERS = {
     "asgi": {"metrics", "service", "serving", "model", "settings", "telemetry"},
     # Each command is imported when it is called, by name, so the list of commands imports none.
     "cli": {"model"},
-    "cli.remote": {"cli", "client", "env_file", "model", "schema"},
+    "mcp_server": {"client", "model", "schema"},
+    "cli.remote": {"cli", "client", "env_file", "mcp_server", "model", "schema"},
     "cli.local": {
         "cli",
         "cli.remote",
@@ -91,11 +92,11 @@ HOMES = {
     "psycopg_pool": ("store",),
     "trio_asyncio": ("store",),
     "asyncio": ("store", "client.asynchronous.native"),
-    "anyio": ("client.asynchronous.native",),
+    "anyio": ("client.asynchronous.native", "mcp_server.sdk"),
     "sniffio": ("client.asynchronous.native",),
     "asks": ("fetch",),
     "httptools": ("http1",),
-    "socket": ("fetch", "store.embedded", "cli.local.checks.guard", "serving"),
+    "socket": ("fetch", "store.embedded", "cli.local.checks.guard", "serving", "mcp_server.sdk"),
     "quart": ("api", "asgi"),
     "quart_trio": ("api", "asgi", "service"),
     "hypercorn": ("serving", "asgi"),
@@ -109,7 +110,16 @@ HOMES = {
     "structlog": ("telemetry",),
     "opentelemetry": ("tracing.otel",),
     "dotenv": ("env_file",),
-    "urllib": ("api", "client", "serving", "fetch.token_request", "fetch.aws_signature"),
+    "mcp": ("mcp_server.sdk",),
+    "uvicorn": ("mcp_server.sdk",),
+    "urllib": (
+        "api",
+        "client",
+        "mcp_server",
+        "serving",
+        "fetch.token_request",
+        "fetch.aws_signature",
+    ),
     "httpx": ("client", "testing"),
 }
 
@@ -294,10 +304,14 @@ def test_the_model_does_not_wait():
 
 
 def test_importing_starts_nothing():
-    """Importing every module makes no thread, no child, no socket and no file."""
+    """Importing every module makes no thread, no child, no socket and no file.
+
+    Except those that need the MCP SDK, which is not installed beside the service.
+    """
+    names = [n for n in MODULES if n not in ("", "__main__") and not n.startswith("mcp_server.sdk")]
     program = (
         "import sys, threading, os\n"
-        f"import {', '.join('taskflow.' + n for n in MODULES if n not in ('', '__main__'))}\n"
+        f"import {', '.join('taskflow.' + n for n in names)}\n"
         "import psutil\n"
         "me = psutil.Process()\n"
         "mine = ('.py', '.pyc', '.so')\n"

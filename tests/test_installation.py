@@ -201,6 +201,9 @@ def test_the_extra_cli_has_the_commands_over_http(command_line):
         assert ended.returncode == 1
         [line] = ended.stderr.splitlines()
         assert line.endswith(f"run {install_command('server')}")
+    ended = run(*asking, "-m", "taskflow", "mcp")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert f"the MCP SDK is not installed: run {install_command('mcp')}" in ended.stderr
     (folder / ".env").write_text("TASKFLOW_API_KEY=x\n")
     reported = run(
         *asking, "-m", "taskflow", "list", "--timeout", "0.1", TASKFLOW_URL="http://[::1]:1"
@@ -221,6 +224,14 @@ def test_without_the_embedded_database_it_says_so(served):
     assert "DATABASE_URL" in line
     ended = run(*served, "-m", "taskflow", "migrate", DATABASE_URL=MEMORY_URL)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_agents_need_an_environment_of_their_own(served):
+    """The SDK of ``taskflow mcp`` and the service pin different versions of AnyIO."""
+    ended = run(*served, "-m", "taskflow", "mcp")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    [line] = ended.stderr.splitlines()
+    assert "cannot share an environment" in line and install_command("mcp") in line
 
 
 def test_without_opentelemetry_it_says_so(served):

@@ -97,6 +97,9 @@ main = Sections(
             "nodes": Entry(f"{_REMOTE}.monitoring", "List the processes that run tasks."),
             "hosts": Entry(f"{_REMOTE}.monitoring", "Show the state of the hosts that tasks call."),
             "audit": Entry(f"{_REMOTE}.audit", "Show who did what, newest first."),
+            "mcp": Entry(
+                f"{_REMOTE}.mcp", "Serve tools for agents, by the Model Context Protocol."
+            ),
             "bench": Entry(f"{_REMOTE}.bench", "Measure submission and processing throughput."),
         },
         "Set up": {

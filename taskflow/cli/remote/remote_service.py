@@ -52,14 +52,18 @@ class RemoteService(NamedTuple):
     url: str | None
     timeout_seconds: float
 
-    def call(self, work: Callable[[Client], Awaitable[T]]) -> T:
+    def call(self, work: Callable[[Client], Awaitable[T]], address: Address | None = None) -> T:
         """Call ``work`` with a client of the service, and return its result.
+
+        Args:
+            work: The function to call.
+            address: The address and the key to use. Default: those of the options.
 
         Raises:
             Failure: The call failed; the message says why.
             KeyboardInterrupt: Ctrl+C was pressed; everything in flight has been closed.
         """
-        address = address_for(self.url)
+        address = address or address_for(self.url)
 
         async def with_client() -> T:
             seconds = self.timeout_seconds
