@@ -434,7 +434,7 @@ def id_range(
 
 
 def _within(prefix: str | None, bounds: dict[str, uuid.UUID]) -> dict[str, uuid.UUID]:
-    """Narrow the bounds of the ids to those that begin with these hexadecimal digits."""
+    """Narrow the bounds of the ids to ids that begin with these hexadecimal digits."""
     if prefix is None:
         return bounds
     size = 16 ** (_ID_DIGITS - len(prefix))

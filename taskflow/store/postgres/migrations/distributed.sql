@@ -149,7 +149,7 @@ $$;
 CREATE OR REPLACE FUNCTION taskflow_record_enqueued() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(8386658447506927982);
-    -- One with a snapshot of its own does not see whether somebody has begun to watch.
+    -- One with a snapshot of its own does not see whether a client has begun to watch.
     IF current_setting('transaction_isolation') <> 'read committed'
        OR EXISTS (SELECT FROM taskflow_event_log WHERE recorded_until > clock_timestamp())
     THEN
