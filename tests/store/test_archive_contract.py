@@ -27,12 +27,8 @@ async def store(database_url):
         yield store
 
 
-class TestArchivingStore(StoreContract):
-    """The contract of tasks; the other subjects take longer."""
-
-
-@pytest.mark.long
-class TestAllOfArchivingStore(
+@pytest.mark.long  # minutes; test_archive.py has what an archive can do wrong
+class TestArchivingStore(
     FlowContract,
     OrderContract,
     GroupContract,
@@ -43,5 +39,6 @@ class TestAllOfArchivingStore(
     TopicContract,
     UniquenessContract,
     ParkingContract,
+    StoreContract,
 ):
     """The contract of all subjects."""

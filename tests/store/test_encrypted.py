@@ -113,6 +113,7 @@ PASSED_ON = {
     *("renew", "retire", "rescue", "reconcile"),
     *("delete", "cancel_many", "retry_many", "delete_many", "expire", "seconds_to_expiry"),
     *("delete_finished", "record_events", "events_after", "wait_for_events", "delete_old_events"),
+    *("has_nodes", "parts_without_nodes"),
     *("shared_secret", "end_session", "is_session_ended", "check", "statistics"),
 }
 STAYS_ENCRYPTED = {"claim", "parent_result"}

@@ -108,6 +108,7 @@ def set_for_database(connection, name, value):
     )
 
 
+@pytest.mark.long  # a minute; the tests below have what a pooler can do wrong
 class TestPostgresStoreThroughPgBouncer(StoreContract):
     @pytest.fixture
     async def store(self, bouncer_url):
