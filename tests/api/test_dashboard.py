@@ -552,6 +552,16 @@ def test_an_order_key_is_copied(memory_server):
     assert (copy["order_key"], copy["on_failure"]) == ("copied", "hold")
 
 
+def test_the_beginning_of_an_id(memory_server):
+    """A pasted part of an id leads to its task; what no id can begin with is an error."""
+    task_id = memory_server.add(b'"x:"')
+    listed = memory_server.ask("GET", f"/ui/tasks?id_prefix=+{task_id[:-2]}+").body.decode()
+    assert re.findall(r'href="/ui/tasks/([0-9a-f-]{36})"', listed) == [task_id]
+    assert f'value="{task_id[:-2]}"' in listed
+    wrong = memory_server.ask("GET", "/ui/tasks?id_prefix=01a2").body.decode()
+    assert "id_prefix must be the first 8 or more hexadecimal digits" in wrong
+
+
 def test_parents_and_children(memory_server):
     """The pages of tasks link to each other; a copy has the same parents."""
     new = (
