@@ -9,7 +9,7 @@ ROOM_SECONDS = 5
 """More would only make others wait for a process that hangs."""
 
 
-def fits(seconds: float, *, before: float = 0) -> bool:
+def fits(seconds: float, *, before: float = 0, settings: Settings | None = None) -> bool:
     """Whether a deployment gives it that, after what it waits before, and not much more."""
-    needed = before + Settings().drain_deadline_seconds + OVERHEAD_SECONDS
+    needed = before + (settings or Settings()).drain_deadline_seconds + OVERHEAD_SECONDS
     return needed < seconds <= needed + ROOM_SECONDS
