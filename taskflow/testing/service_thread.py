@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import math
 import queue
 import threading
 import uuid
@@ -130,15 +131,19 @@ class TestService:
         """
         self.advance(0.0)
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: float | dt.timedelta) -> None:
         """Let time pass: tasks, retries and schedules that become due run, one after the other.
 
+        Args:
+            seconds: How long, as a number or a ``timedelta``.
+
         Raises:
-            ValueError: The time is negative.
+            ValueError: It is negative, or no finite number.
         """
-        if not seconds >= 0:
-            raise ValueError(f"seconds must be 0 or more, not {seconds!r}")
-        self._call(self._advance, seconds)
+        number = seconds.total_seconds() if isinstance(seconds, dt.timedelta) else seconds
+        if not 0 <= number < math.inf:
+            raise ValueError(f"seconds must be a finite number from 0 on, not {seconds!r}")
+        self._call(self._advance, number)
 
     def respond(self, task_id: uuid.UUID | str, response: Answer) -> None:
         """Respond to the request of a task that waits for it, and let the task finish.

@@ -170,6 +170,7 @@ def test_the_default_service_is_local(tmp_path):
         (["list", "--colour"], "No such option"),
         (["list", "--status", "LOST"], "Invalid value for '--status'"),
         (["list", "--since", "yesterday"], "Invalid value for '--since'"),
+        (["list", "--since", "99999999999999d"], "Invalid value for '--since'"),
         (["list", "--tag", "x"], "Invalid value for '--tag'"),
         (["list", "--tag", "x=1", "--tag", "x=2"], "--tag is given twice for the same name"),
         (["submit"], "give URLs, or a file with -f, or - for standard input"),

@@ -140,6 +140,8 @@ class TestUrls:
         ("url", "advice"),
         [
             ("example.invalid", "did you mean https://example.invalid?"),
+            ("localhost:9/x", "did you mean http://localhost:9/x?"),
+            ("", "it is empty"),
             ("ftp://example.invalid/", "the scheme must be http or https, not ftp"),
         ],
     )
@@ -148,7 +150,7 @@ class TestUrls:
         ended = cli.run("submit", url, "http://example.invalid/", "--delay", "1h")
         assert ended.code == 0
         assert len(ended.rows) == 2
-        assert ended.complaint.startswith(f"warning: {url} is not a URL, so its task fails; ")
+        assert ended.complaint.startswith(f"warning: {url!r} is not a URL, so its task fails; ")
         assert ended.complaint.endswith(advice)
 
     def test_a_rejected_task(self, cli, target):

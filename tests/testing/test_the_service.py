@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -289,8 +290,10 @@ def test_a_handler_cannot_let_time_pass():
 
 def test_wrong_use(service):
     """Each is one clear error."""
-    with pytest.raises(ValueError, match="seconds must be 0 or more, not -1"):
-        service.advance(-1)
+    for seconds in (-1, math.inf, math.nan, dt.timedelta(seconds=-1)):
+        with pytest.raises(ValueError, match="seconds must be a finite number from 0 on, not"):
+            service.advance(seconds)
+    service.advance(dt.timedelta(seconds=1))
     with pytest.raises(RuntimeError, match="with TestService"):
         TestService().run_due()
 

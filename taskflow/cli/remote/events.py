@@ -43,7 +43,7 @@ _STATUSES: Final = click.Choice([status.value for status in TaskStatus], case_se
 )
 @click.option(
     "--after",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 10**18 - 1),
     metavar="EVENT",
     help="Start after the event with this id. Default: with the next event.",
 )

@@ -31,6 +31,7 @@ from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.task import TaskStatus
 from taskflow.model.url import parse_target
 
+_LOCAL: Final = ("localhost", "127.", "[::1]")
 MAX_WAITS: Final = 50
 """How many tasks are waited for at the same time, each with a request of its own."""
 MAX_BACKLOG: Final = 5_000
@@ -288,10 +289,11 @@ def _warn_of_invalid(urls: Sequence[str]) -> None:
             parse_target(url)
         except InvalidUrl as error:
             reason = str(error)
+            meant = f"{'http' if url.startswith(_LOCAL) else 'https'}://{url}"
             with contextlib.suppress(InvalidUrl):
-                parse_target(f"https://{url}")
-                reason = f"did you mean https://{url}?"
-            complain(f"warning: {url} is not a URL, so its task fails; {reason}")
+                parse_target(meant)
+                reason = f"did you mean {meant}?"
+            complain(f"warning: {url!r} is not a URL, so its task fails; {reason}")
 
 
 def _check(

@@ -102,19 +102,18 @@ def _check(
 
 
 async def _each(client: Client, act: _Act, ids: Sequence[str], past: str) -> ExitStatus:
-    """Perform an action on each of these tasks; go on after an error."""
+    """Perform an action on each of these tasks; go on after an error.
+
+    Raises:
+        Failure: A short id stands for no task or several; then nothing is done.
+    """
     status = ExitStatus.OK
-    for text in ids:
+    for task_id in [await full_id(client, text) for text in ids]:
         try:
-            task_id = await full_id(client, text)
             task = await act(client, task_id)
         except (Conflict, NotFound) as error:
-            complain(f"{text}: {error}")
+            complain(f"{task_id}: {error}")
             status = max(status, failure_of(error).status)
-            continue
-        except Failure as failure:
-            complain(failure.message)
-            status = max(status, failure.status)
             continue
         output.line(task_id, task.status if task else past)
     return status

@@ -56,10 +56,10 @@ class Moment(_ParamType):
         """Parse it."""
         if isinstance(value, dt.datetime):
             return value
-        if self._may_be_age and _DURATION.fullmatch(value.strip()):
-            age = dt.timedelta(seconds=DURATION.convert(value, param, ctx))
-            return dt.datetime.now(dt.UTC) - age
         try:
+            if self._may_be_age and _DURATION.fullmatch(value.strip()):
+                age = dt.timedelta(seconds=DURATION.convert(value, param, ctx))
+                return dt.datetime.now(dt.UTC) - age
             return dt.datetime.fromisoformat(value).astimezone(dt.UTC)
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is not a moment such as {self._example}", param, ctx)
