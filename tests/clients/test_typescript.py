@@ -109,6 +109,11 @@ def test_modules_import_nothing_foreign():
             assert re.fullmatch(r"\./[a-z-]+\.js", name), (source.name, name)
 
 
+def test_arguments():
+    """Invalid arguments are found before anything is sent."""
+    _run("arguments", {})
+
+
 def test_conformance(environ):
     """It behaves as ``clients/conformance`` says."""
     _run("conformance", {**environ, "TASKFLOW_TEST_URL": environ["open"]})

@@ -38,16 +38,27 @@ export function baseUrlOf(url: string | URL): string {
   }
   const isAddress =
     /^https?:\/\/[^\s\\]+$/i.test(text) && !parsed.search && !parsed.hash && !/[?#]/.test(text);
-  // fetch rejects an address with a user and a password.
-  if (!isAddress || parsed.username || parsed.password) throw notAnAddress(text);
+  if (!isAddress) throw notAnAddress(text);
+  if (parsed.username || parsed.password) throw withPassword(text);
   return text.replace(/\/+$/, "");
 }
 
 function notAnAddress(text: string): InvalidArgument {
-  const seen = shown(text.replace(/\/\/[^/?#]*@/, "//"));
   return new InvalidArgument(
-    `${seen} is not the address of a service, such as http://127.0.0.1:8080`,
+    `${shownAddress(text)} is not the address of a service, such as http://127.0.0.1:8080`,
   );
+}
+
+function withPassword(text: string): InvalidArgument {
+  return new InvalidArgument(
+    `the address ${shownAddress(text)} must not have a user or a password, which fetch rejects: ` +
+      "pass an API key as apiKey; for a proxy that requires a password, pass a fetch of your own",
+  );
+}
+
+/** Return an address as errors show it: without a password. */
+function shownAddress(text: string): string {
+  return shown(text.replace(/\/\/[^/?#]*@/, "//"));
 }
 
 /** Return the headers with an API key. */
@@ -128,7 +139,7 @@ export function nextPageOf(link: string | null): Parameter[] | null {
 /** Write a value as JSON. */
 export function jsonOf(value: unknown): string {
   try {
-    const text: string | undefined = JSON.stringify(value, finite);
+    const text: string | undefined = JSON.stringify(value, exact);
     if (text === undefined) throw new TypeError(`a ${typeof value} cannot be written as JSON`);
     return text;
   } catch (error) {
@@ -137,11 +148,21 @@ export function jsonOf(value: unknown): string {
   }
 }
 
-function finite(_: string, value: unknown): unknown {
-  if (typeof value === "number" && !Number.isFinite(value)) {
+/** Return a value unchanged; an error if JSON would have null in its place. */
+function exact(this: unknown, name: string, value: unknown): unknown {
+  const isNumber = typeof value === "number" || value instanceof Number;
+  if (isNumber && !Number.isFinite(Number(value))) {
     throw new InvalidArgument("NaN and infinity cannot be written as JSON");
   }
+  // The value itself is what toJSON() of a Date returned: null if it is invalid.
+  if (value === null) checkDate(name, (this as Record<string, unknown>)[name]);
   return value;
+}
+
+/** Check that a value is not an invalid Date, such as `new Date("tomorrow")`. */
+export function checkDate(name: string, value: unknown): void {
+  if (!(value instanceof Date) || !Number.isNaN(value.getTime())) return;
+  throw new InvalidArgument(name ? `${name} is an invalid Date` : "an invalid Date has no text");
 }
 
 /** Return a time in seconds; infinity is one. */

@@ -1,5 +1,6 @@
 /** The client of a TaskFlow service. */
 
+import { known, type Names, REQUEST_SETTINGS, settingsOf } from "./arguments.js";
 import { BATCH_PATH, MAX_BATCH_TASKS } from "./batches.js";
 import {
   baseUrlOf,
@@ -47,6 +48,8 @@ const MAX_PAGE_TASKS = 1000;
 const PAUSE_SECONDS = 0.25;
 // Timers can be this early.
 const TIMER_SECONDS = 0.01;
+// The last request of a wait, which tells the status. The service promises to respond within 5 s.
+const LAST_SECONDS = 5;
 const NEEDED_FIELDS = ["id", "payload", "status", "created_at", "run_at"];
 
 /** Settings of a client. */
@@ -70,6 +73,17 @@ export interface SubmitSettings extends RequestSettings {
   waitSeconds?: number;
 }
 
+/** The settings of a submission of several tasks. */
+const SUBMIT_ALL_SETTINGS: Names<Omit<SubmitSettings, "waitSeconds">> = {
+  ...REQUEST_SETTINGS,
+  idempotencyKey: true,
+};
+const SUBMIT_SETTINGS: Names<SubmitSettings> = { ...SUBMIT_ALL_SETTINGS, waitSeconds: true };
+const CLIENT_SETTINGS: Names<ClientSettings> = { apiKey: true, timeoutSeconds: true, fetch: true };
+
+/** How tasks are listed page by page. */
+type PageOptions = { page?: number } & Pick<ListOptions, "fields">;
+
 /** Which fields of the listed tasks are loaded, and how many tasks. */
 export interface ListOptions {
   /** Maximum number of tasks. */
@@ -78,6 +92,9 @@ export interface ListOptions {
   fields?: readonly (keyof Task)[];
 }
 
+const LIST_OPTIONS: Names<ListOptions> = { limit: true, fields: true };
+const PAGE_OPTIONS: Names<PageOptions> = { page: true, fields: true };
+
 /** Which events are watched. */
 export interface EventFilters extends EventPosition {
   /** Only events of tasks of this queue. */
@@ -85,6 +102,8 @@ export interface EventFilters extends EventPosition {
   /** Only events of tasks with all of these tags. */
   tags?: NonNullable<Filters["tags"]>;
 }
+
+const EVENT_FILTERS: Names<EventFilters> = { after: true, queue: true, tags: true };
 
 /** A file: the body of a response. */
 export interface Download {
@@ -117,7 +136,11 @@ export class Client extends TaskActions {
    * @throws InvalidArgument The address, the key or the time cannot be used.
    */
   constructor(url: string | URL = DEFAULT_URL, settings: ClientSettings = {}) {
-    const { apiKey, timeoutSeconds = TIMEOUT_SECONDS, fetch = defaultFetch } = settings;
+    const { apiKey, timeoutSeconds = TIMEOUT_SECONDS, fetch = defaultFetch } = known(
+      "setting",
+      settings,
+      CLIENT_SETTINGS,
+    );
     const seconds = secondsOf("timeoutSeconds", timeoutSeconds, false);
     super(new Transport(baseUrlOf(url), credentialsOf(apiKey), seconds, fetch));
     this.queues = new Queues(this.transport);
@@ -150,9 +173,10 @@ export class Client extends TaskActions {
     options: TaskOptions = {},
     settings: SubmitSettings = {},
   ): Promise<Task> {
+    const request = settingsOf(settings, SUBMIT_SETTINGS);
     const { idempotencyKey, waitSeconds } = settings;
     const call = submission("/tasks", documentOf(payload, options), idempotencyKey, waitSeconds);
-    return (await this.transport.ask(call, settings)).read<Task>();
+    return (await this.transport.ask(call, request)).read<Task>("id", "status");
   }
 
   /**
@@ -164,9 +188,10 @@ export class Client extends TaskActions {
     items: Iterable<Item>,
     settings: Omit<SubmitSettings, "waitSeconds"> = {},
   ): Promise<Task[]> {
+    const request = settingsOf(settings, SUBMIT_ALL_SETTINGS);
     const body = `[${Array.from(several(items), documentOfItem).join()}]`;
     const call = submission(BATCH_PATH, body, settings.idempotencyKey);
-    return (await this.transport.ask(call, settings)).readAll<Task>();
+    return (await this.transport.ask(call, request)).readAll<Task>();
   }
 
   /**
@@ -183,6 +208,7 @@ export class Client extends TaskActions {
     options: { atOnce?: number } = {},
     settings?: RequestSettings,
   ): SubmittedStream {
+    known("option", options, { atOnce: true });
     const atOnce = wholeNumber("atOnce", options.atOnce ?? MAX_BATCH_TASKS, 1);
     return new SubmittedStream(this.transport, several(items), atOnce, settings);
   }
@@ -193,13 +219,14 @@ export class Client extends TaskActions {
    * @throws NotFound There is no task with this id.
    */
   async get(id: string, settings?: RequestSettings): Promise<Task> {
-    return (await this.transport.ask(withId("GET", "task", id), settings)).read<Task>();
+    return (await this.transport.ask(withId("GET", "task", id), settings)).read<Task>("id", "status");
   }
 
   /**
    * Wait until a task is finished, and return it.
    *
-   * @param options `timeoutSeconds` is how long to wait. Default: without limit.
+   * @param options `timeoutSeconds` is how long to wait; with 0, a finished task is returned at once.
+   *   Default: without limit. A service that is slow can take 5 seconds more to tell the status.
    * @throws NotFinished The task did not finish in time.
    * @throws NotFound There is no task with this id, or it was deleted.
    */
@@ -209,14 +236,15 @@ export class Client extends TaskActions {
     settings: RequestSettings = {},
   ): Promise<Task> {
     const wanted = withId("GET", "task", id);
-    const deadline = now() + secondsOf("timeoutSeconds", options.timeoutSeconds ?? Infinity);
+    const { timeoutSeconds = Infinity } = known("option", options, { timeoutSeconds: true });
+    const deadline = now() + secondsOf("timeoutSeconds", timeoutSeconds);
     let task: Task | null = null;
     for (let sentAt = now(); sentAt < deadline; sentAt = now()) {
       const left = deadline - sentAt;
       const seconds = wholeWait(Math.min(left, MAX_WAIT_SECONDS));
       try {
         const answer = await this.transport.ask(waiting(wanted, seconds), settings, left);
-        task = answer.read<Task>();
+        task = answer.read<Task>("id", "status");
       } catch (error) {
         if (!(error instanceof Unreachable) || now() < deadline - TIMER_SECONDS) throw error;
         break;
@@ -224,6 +252,19 @@ export class Client extends TaskActions {
       if (isFinal(task)) return task;
       if (now() - sentAt < seconds / 2) await sleep(Math.min(PAUSE_SECONDS, left), settings.signal);
     }
+    return this.#finished(wanted, task, settings);
+  }
+
+  /** Return a task if it is finished now. */
+  async #finished(wanted: Call, before: Task | null, settings: RequestSettings): Promise<Task> {
+    let task = before;
+    try {
+      const answer = await this.transport.ask(wanted, settings, LAST_SECONDS);
+      task = answer.read<Task>("id", "status");
+    } catch (error) {
+      if (!(error instanceof Unreachable)) throw error;
+    }
+    if (task && isFinal(task)) return task;
     throw new NotFinished(task);
   }
 
@@ -239,9 +280,11 @@ export class Client extends TaskActions {
     options: ListOptions = {},
     settings?: RequestSettings,
   ): Promise<Task[]> {
-    const limit = wholeNumber("limit", options.limit ?? PAGE_TASKS, 0);
+    const { limit: maximum = PAGE_TASKS, ...rest } = known("option", options, LIST_OPTIONS);
+    const limit = wholeNumber("limit", maximum, 0);
     const page = Math.min(limit, MAX_PAGE_TASKS) || 1;
-    const stream = this.iterTasks(filters, { ...options, page }, settings);
+    const call = pageOf(filters, page, neededAnd(rest.fields), LIST_OPTIONS);
+    const stream = new PageStream<Task>(this.transport, call, settings);
     const found: Task[] = [];
     while (found.length < limit) {
       const item = await stream.next();
@@ -254,12 +297,13 @@ export class Client extends TaskActions {
   /** Return all tasks, newest first, `page` per request. */
   iterTasks(
     filters: Filters = {},
-    options: { page?: number } & Pick<ListOptions, "fields"> = {},
+    options: PageOptions = {},
     settings?: RequestSettings,
   ): PageStream<Task> {
-    const limit = wholeNumber("page", options.page ?? PAGE_TASKS, 1);
-    const fields = options.fields && [...new Set([...NEEDED_FIELDS, ...options.fields])];
-    return new PageStream<Task>(this.transport, pageOf(filters, limit, fields), settings);
+    const { page = PAGE_TASKS, fields } = known("option", options, PAGE_OPTIONS);
+    const limit = wholeNumber("page", page, 1);
+    const call = pageOf(filters, limit, neededAnd(fields), PAGE_OPTIONS);
+    return new PageStream<Task>(this.transport, call, settings);
   }
 
   /**
@@ -271,10 +315,11 @@ export class Client extends TaskActions {
     options: ListOptions = {},
     settings?: RequestSettings,
   ): LineStream {
+    known("option", options, LIST_OPTIONS);
     const limit = options.limit === undefined ? undefined : wholeNumber("limit", options.limit, 0);
     // It is read as it arrives, so proxies must not compress it.
     const headers = { Accept: "application/x-ndjson", "Accept-Encoding": "identity" };
-    const call = { ...pageOf(filters, limit, options.fields), headers };
+    const call = { ...pageOf(filters, limit, options.fields, LIST_OPTIONS), headers };
     return new LineStream(this.transport, call, settings);
   }
 
@@ -306,7 +351,7 @@ export class Client extends TaskActions {
       const call = withId("GET", "task", watched, "/events");
       return eventsOf(this.transport, call, options, true, settings);
     }
-    const { queue, tags = {}, ...position } = watched;
+    const { queue, tags = {}, ...position } = known("filter", watched, EVENT_FILTERS);
     const query: Parameter[] = queue === undefined ? [] : [["queue", queue]];
     const call = { method: "GET", path: "/events", query: [...query, ...tagQuery(tags)] };
     return eventsOf(this.transport, call, { ...options, ...position }, false, settings);
@@ -316,9 +361,19 @@ export class Client extends TaskActions {
 /** The global `fetch`, looked up for each call, so that it can be replaced. */
 const defaultFetch: Fetch = (url, init) => fetch(url, init);
 
-function pageOf(filters: Filters, limit?: number, fields?: readonly string[]): Call {
+/** Return the fields that every task has, and others; undefined if all are loaded. */
+function neededAnd(fields: ListOptions["fields"]): readonly string[] | undefined {
+  return fields && [...new Set([...NEEDED_FIELDS, ...fields])];
+}
+
+function pageOf(
+  filters: Filters,
+  limit: number | undefined,
+  fields: readonly string[] | undefined,
+  options: object,
+): Call {
   const query: Parameter[] = limit === undefined ? [] : [["limit", String(limit)]];
-  query.push(...queryOf(filters));
+  query.push(...queryOf(filters, Object.keys(options)));
   if (fields) query.push(["fields", fields.join()]);
   return { method: "GET", path: "/tasks", query };
 }

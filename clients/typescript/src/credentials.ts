@@ -1,5 +1,6 @@
 /** Credentials: create, list and delete them. The service never returns their values. */
 
+import { known } from "./arguments.js";
 import { segment, withJson } from "./calls.js";
 import type { AwsSigV4, Basic, Bearer, CredentialSummary, Header, Mtls, OAuth2, Oidc } from "./schemas.js";
 import type { RequestSettings } from "./timing.js";
@@ -25,7 +26,7 @@ export class Credentials {
   /** Return a credential without its values. */
   async get(name: string, settings?: RequestSettings): Promise<CredentialSummary> {
     const call = { method: "GET", path: pathOf(name) };
-    return (await this.#transport.ask(call, settings)).read<CredentialSummary>();
+    return (await this.#transport.ask(call, settings)).read<CredentialSummary>("name");
   }
 
   /**
@@ -39,7 +40,7 @@ export class Credentials {
     settings?: RequestSettings,
   ): Promise<CredentialSummary> {
     const call = withJson("PUT", pathOf(name), credential);
-    return (await this.#transport.ask(call, settings)).read<CredentialSummary>();
+    return (await this.#transport.ask(call, settings)).read<CredentialSummary>("name");
   }
 
   /**
@@ -53,7 +54,7 @@ export class Credentials {
     options: { force?: boolean } = {},
     settings?: RequestSettings,
   ): Promise<void> {
-    const query: [string, string][] = options.force ? [["force", "true"]] : [];
+    const query: [string, string][] = known("option", options, { force: true }).force ? [["force", "true"]] : [];
     const call = { method: "DELETE", path: pathOf(name), query, isRepeatable: false };
     await this.#transport.ask(call, settings);
   }

@@ -71,7 +71,8 @@ export class NotFinished extends ClientError {
   readonly task: Task | null;
 
   constructor(task: Task | null) {
-    super(task ? `the task is still ${task.status}` : "there was no response in time");
+    const reason = task ? `it is ${task.status}` : "there was no response about it in time";
+    super(`the task has not finished: ${reason}`);
     this.task = task;
   }
 }

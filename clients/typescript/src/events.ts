@@ -1,5 +1,6 @@
 /** Streams of events, which continue after a broken connection. */
 
+import { REQUEST_SETTINGS, settingsOf } from "./arguments.js";
 import { type Call, jsonOf } from "./calls.js";
 import { EventsMissed, UnexpectedResponse, Unreachable } from "./errors.js";
 import type { Incoming } from "./incoming.js";
@@ -35,12 +36,12 @@ export class EventStream extends Stream<TaskEvent> {
     call: Call,
     after: string | null,
     isOfTask: boolean,
-    settings: RequestSettings = {},
+    settings?: RequestSettings,
   ) {
     super();
     this.#transport = transport;
     this.#call = call;
-    this.#settings = settings;
+    this.#settings = settingsOf(settings, REQUEST_SETTINGS);
     this.#isOfTask = isOfTask;
     this.#parser = new Parser(after);
   }

@@ -27,20 +27,33 @@ export class Answer {
     return nextPageOf(this.headers.get("link"));
   }
 
-  /** Return the JSON body. Its type is what the document of the API says. */
-  read<T>(): T {
-    try {
-      return JSON.parse(this.text) as T;
-    } catch (error) {
-      throw notOfTaskFlow(error);
-    }
+  /**
+   * Return the JSON body, which is an object. Its type is what the document of the API says.
+   *
+   * @param names Fields without which it is not one of TaskFlow.
+   */
+  read<T extends object>(...names: readonly (keyof T & string)[]): T {
+    const found = this.#json();
+    if (!isObject(found)) throw notOfTaskFlow("it is not an object");
+    const missing = names.find((name) => !Object.hasOwn(found, name));
+    if (missing !== undefined) throw notOfTaskFlow(`it has no ${missing}`);
+    return found as T;
   }
 
   /** Return the JSON body, which is an array. */
-  readAll<T>(): T[] {
-    const found = this.read<T[]>();
+  readAll<T extends object>(): T[] {
+    const found = this.#json();
     if (!Array.isArray(found)) throw notOfTaskFlow("it is not an array");
-    return found;
+    if (!found.every(isObject)) throw notOfTaskFlow("an element is not an object");
+    return found as T[];
+  }
+
+  #json(): unknown {
+    try {
+      return JSON.parse(this.text) as unknown;
+    } catch (error) {
+      throw notOfTaskFlow(error);
+    }
   }
 }
 
@@ -126,6 +139,10 @@ export class Abort {
     this.#outer?.removeEventListener("abort", this.#forward);
     this.#controller.abort();
   }
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function joined(parts: readonly Uint8Array[]): Uint8Array {

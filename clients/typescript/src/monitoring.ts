@@ -1,8 +1,9 @@
 /** The state of a service: its tasks, nodes, hosts and audit log. */
 
+import { known, type Names } from "./arguments.js";
 import { type Call, type Parameter, wholeNumber } from "./calls.js";
 import { UnexpectedResponse } from "./errors.js";
-import { type Moment, momentText } from "./options.js";
+import { type Moment, textOfValue } from "./options.js";
 import type {
   Action,
   AuditEntry,
@@ -30,6 +31,16 @@ export interface AuditFilters {
   at_after?: Moment;
   at_before?: Moment;
 }
+
+const AUDIT_FILTERS: Names<AuditFilters> = {
+  page: true,
+  actor: true,
+  action: true,
+  target_kind: true,
+  target: true,
+  at_after: true,
+  at_before: true,
+};
 
 /** The service. */
 export interface Service {
@@ -62,13 +73,13 @@ export class Monitoring {
 
   /** Return the number of tasks by status, per queue and in total; or of one queue. */
   async stats(queue?: string, settings?: RequestSettings): Promise<TaskStatistics> {
-    return (await this.transport.ask(ofQueue("/stats", queue), settings)).read<TaskStatistics>();
+    return (await this.transport.ask(ofQueue("/stats", queue), settings)).read<TaskStatistics>("queues", "total");
   }
 
   /** Return what finished in each minute of the last hour, oldest first, up to now. */
   async history(queue?: string, settings?: RequestSettings): Promise<Minute[]> {
     const answer = await this.transport.ask(ofQueue("/stats/history", queue), settings);
-    return answer.read<{ minutes: Minute[] }>().minutes;
+    return answer.read<{ minutes: Minute[] }>("minutes").minutes;
   }
 
   /** Return the processes that run tasks, and recently died ones. */
@@ -85,10 +96,10 @@ export class Monitoring {
 
   /** Return the audit log, newest first; needs the role `admin`. */
   iterAudit(filters: AuditFilters = {}, settings?: RequestSettings): PageStream<AuditEntry> {
-    const { page = PAGE_ENTRIES, ...rest } = filters;
+    const { page = PAGE_ENTRIES, ...rest } = known("filter", filters, AUDIT_FILTERS);
     const query: Parameter[] = [["limit", String(wholeNumber("page", page, 1))]];
     for (const [name, value] of Object.entries(rest)) {
-      if (value !== undefined) query.push([name, momentText(value as Moment)]);
+      if (value !== undefined) query.push([name, textOfValue(name, value)]);
     }
     return new PageStream(this.transport, { method: "GET", path: "/audit", query }, settings);
   }

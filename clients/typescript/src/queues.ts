@@ -26,7 +26,7 @@ export class Queues {
    */
   async get(name: string, settings?: RequestSettings): Promise<Queue> {
     const call = { method: "GET", path: `/queues/${segment(name)}` };
-    return (await this.#transport.ask(call, settings)).read<Queue>();
+    return (await this.#transport.ask(call, settings)).read<Queue>("name");
   }
 
   /**
@@ -38,13 +38,13 @@ export class Queues {
    */
   async put(name: string, queue: QueueRequest, settings?: RequestSettings): Promise<Queue> {
     const call = withJson("PUT", `/queues/${segment(name)}`, queue);
-    return (await this.#transport.ask(call, settings)).read<Queue>();
+    return (await this.#transport.ask(call, settings)).read<Queue>("name");
   }
 
   /** Change some settings of a queue; null removes one, and the others stay unchanged. */
   async update(name: string, changes: QueuePatch, settings?: RequestSettings): Promise<Queue> {
     const call = withJson("PATCH", `/queues/${segment(name)}`, changes);
-    return (await this.#transport.ask(call, settings)).read<Queue>();
+    return (await this.#transport.ask(call, settings)).read<Queue>("name");
   }
 
   /** Pause a queue: none of its tasks starts. */
@@ -62,7 +62,7 @@ export class Queues {
     return this.#act<BulkResult>(name, "purge", settings);
   }
 
-  async #act<T>(name: string, action: string, settings?: RequestSettings): Promise<T> {
+  async #act<T extends object>(name: string, action: string, settings?: RequestSettings): Promise<T> {
     const call = { method: "POST", path: `/queues/${segment(name)}/${action}` };
     return (await this.#transport.ask(call, settings)).read<T>();
   }

@@ -1,6 +1,7 @@
 /** Schedules: create, read, run and delete them. */
 
-import { type Call, segment, wholeNumber, withJson } from "./calls.js";
+import { known, type Names, REQUEST_SETTINGS, settingsOf } from "./arguments.js";
+import { type Call, type Parameter, segment, wholeNumber, withJson } from "./calls.js";
 import { type Item, type Moment, type TaskOptions, valueOfItem } from "./options.js";
 import type { NextRuns, Schedule, SchedulePatch, ScheduleRequest, Task } from "./schemas.js";
 import { PageStream } from "./streams.js";
@@ -24,6 +25,11 @@ export type ScheduleChanges = Omit<SchedulePatch, "task" | "start_at"> & {
   start_at?: Moment | null;
 };
 
+/** Settings of a creation. */
+type PutSettings = RequestSettings & { mustBeNew?: boolean };
+
+const PUT_SETTINGS: Names<PutSettings> = { ...REQUEST_SETTINGS, mustBeNew: true };
+
 /** The schedules of a service. */
 export class Schedules {
   readonly #transport: Transport;
@@ -34,7 +40,8 @@ export class Schedules {
 
   /** Return all schedules by name, `page` per request. */
   iter(options: { page?: number } = {}, settings?: RequestSettings): PageStream<Schedule> {
-    const limit = String(wholeNumber("page", options.page ?? PAGE, 1));
+    const { page = PAGE } = known("option", options, { page: true });
+    const limit = String(wholeNumber("page", page, 1));
     const call: Call = { method: "GET", path: "/schedules", query: [["limit", limit]] };
     return new PageStream<Schedule>(this.#transport, call, settings);
   }
@@ -45,7 +52,7 @@ export class Schedules {
    * @throws NotFound There is no schedule with this name.
    */
   async get(name: string, settings?: RequestSettings): Promise<Schedule> {
-    return (await this.#transport.ask(of("GET", name), settings)).read<Schedule>();
+    return (await this.#transport.ask(of("GET", name), settings)).read<Schedule>("name");
   }
 
   /** Return the next runs of a schedule; if it is paused, those after a resume now. */
@@ -54,9 +61,10 @@ export class Schedules {
     options: { count?: number } = {},
     settings?: RequestSettings,
   ): Promise<NextRuns> {
-    const count = String(wholeNumber("count", options.count ?? DEFAULT_NEXT_RUNS, 1));
-    const call: Call = { ...of("GET", name, "/next"), query: [["count", count]] };
-    return (await this.#transport.ask(call, settings)).read<NextRuns>();
+    const { count = DEFAULT_NEXT_RUNS } = known("option", options, { count: true });
+    const query: Parameter[] = [["count", String(wholeNumber("count", count, 1))]];
+    const call: Call = { ...of("GET", name, "/next"), query };
+    return (await this.#transport.ask(call, settings)).read<NextRuns>("times");
   }
 
   /**
@@ -69,13 +77,14 @@ export class Schedules {
     name: string,
     task: Item,
     options: ScheduleOptions,
-    settings?: RequestSettings & { mustBeNew?: boolean },
+    settings?: PutSettings,
   ): Promise<Schedule> {
+    const request = settingsOf(settings, PUT_SETTINGS);
     const body = { ...options, task: valueOfItem(task) };
     const call = withJson("PUT", pathOf(name), body);
     const condition = { headers: { ...call.headers, "If-None-Match": "*" }, isRepeatable: false };
     const wanted = settings?.mustBeNew ? { ...call, ...condition } : call;
-    return (await this.#transport.ask(wanted, settings)).read<Schedule>();
+    return (await this.#transport.ask(wanted, request)).read<Schedule>("name");
   }
 
   /**
@@ -92,7 +101,7 @@ export class Schedules {
     const template = { ...(task === undefined ? {} : valueOfItem(task)), ...options };
     const body = Object.keys(template).length ? { ...rest, task: template } : rest;
     const call = withJson("PATCH", pathOf(name), body);
-    return (await this.#transport.ask(call, settings)).read<Schedule>();
+    return (await this.#transport.ask(call, settings)).read<Schedule>("name");
   }
 
   /** Delete a schedule; its tasks stay. */
@@ -103,7 +112,7 @@ export class Schedules {
   /** Create a task of a schedule now; its times stay unchanged. */
   async run(name: string, settings?: RequestSettings): Promise<Task> {
     const call = { ...of("POST", name, "/run"), isRepeatable: false };
-    return (await this.#transport.ask(call, settings)).read<Task>();
+    return (await this.#transport.ask(call, settings)).read<Task>("id", "status");
   }
 }
 

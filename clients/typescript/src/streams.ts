@@ -1,5 +1,6 @@
 /** Streams: pages, lines and submissions. */
 
+import { REQUEST_SETTINGS, settingsOf } from "./arguments.js";
 import { Batch, MAX_BATCH_TASKS, type Submitted } from "./batches.js";
 import type { Call } from "./calls.js";
 import { ClientError, problemWith, Rejected } from "./errors.js";
@@ -46,15 +47,15 @@ export abstract class Stream<T> implements AsyncIterableIterator<T> {
 }
 
 /** Items that are loaded page by page. */
-export class PageStream<T> extends Stream<T> {
+export class PageStream<T extends object> extends Stream<T> {
   readonly #transport: Transport;
   readonly #settings: RequestSettings;
   #next: Call | null;
 
-  constructor(transport: Transport, call: Call, settings: RequestSettings = {}) {
+  constructor(transport: Transport, call: Call, settings?: RequestSettings) {
     super();
     this.#transport = transport;
-    this.#settings = settings;
+    this.#settings = settingsOf(settings, REQUEST_SETTINGS);
     this.#next = call;
   }
 
@@ -78,11 +79,11 @@ export class LineStream extends Stream<string> {
   #rest = "";
   #isOver = false;
 
-  constructor(transport: Transport, call: Call, settings: RequestSettings = {}) {
+  constructor(transport: Transport, call: Call, settings?: RequestSettings) {
     super();
     this.#transport = transport;
     this.#call = call;
-    this.#settings = settings;
+    this.#settings = settingsOf(settings, REQUEST_SETTINGS);
   }
 
   protected override close(): void {
@@ -129,11 +130,11 @@ export class SubmittedStream extends Stream<Submitted> {
     transport: Transport,
     items: AsyncIterable<Item> | Iterable<Item>,
     atOnce: number,
-    settings: RequestSettings = {},
+    settings?: RequestSettings,
   ) {
     super();
     this.#transport = transport;
-    this.#settings = settings;
+    this.#settings = settingsOf(settings, REQUEST_SETTINGS);
     this.#items = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
     this.#atOnce = Math.min(atOnce, MAX_BATCH_TASKS);
   }

@@ -1,6 +1,8 @@
 /** Actions on existing tasks: one of them, or all that match. */
 
+import { type Names, REQUEST_SETTINGS, settingsOf } from "./arguments.js";
 import { withId, withJson } from "./calls.js";
+import { InvalidArgument } from "./errors.js";
 import { Monitoring } from "./monitoring.js";
 import { bodyOf, type Filters } from "./options.js";
 import type { BulkResult, Task } from "./schemas.js";
@@ -13,6 +15,12 @@ export interface BulkSettings extends RequestSettings {
   /** Whether to count the tasks only. */
   dryRun?: boolean;
 }
+
+const BULK_SETTINGS: Names<BulkSettings> = {
+  ...REQUEST_SETTINGS,
+  everything: true,
+  dryRun: true,
+};
 
 /** The methods that change existing tasks. */
 export class TaskActions extends Monitoring {
@@ -66,7 +74,7 @@ export class TaskActions extends Monitoring {
 
   async #act(id: string, action: string, settings?: RequestSettings): Promise<Task> {
     const call = withId("POST", "task", id, `/${action}`, false);
-    return (await this.transport.ask(call, settings)).read<Task>();
+    return (await this.transport.ask(call, settings)).read<Task>("id", "status");
   }
 
   async #actOnMany(
@@ -75,9 +83,13 @@ export class TaskActions extends Monitoring {
     settings: BulkSettings = {},
     isRepeatable: boolean,
   ): Promise<BulkResult> {
+    const request = settingsOf(settings, BULK_SETTINGS);
     const all = settings.everything ? { all: true } : {};
-    const body = { ...bodyOf(filters), ...all, dry_run: settings.dryRun ?? false };
+    if (filters === undefined) {
+      throw new InvalidArgument("filters must be an object; for all tasks, {} and everything: true");
+    }
+    const body = { ...bodyOf(filters, Object.keys(BULK_SETTINGS)), ...all, dry_run: settings.dryRun ?? false };
     const call = withJson("POST", `/tasks/${action}`, body, isRepeatable);
-    return (await this.transport.ask(call, settings)).read<BulkResult>();
+    return (await this.transport.ask(call, request)).read<BulkResult>("count");
   }
 }

@@ -1,5 +1,6 @@
 /** Topics: their endpoints, and the events that are sent to these. */
 
+import { known, type Names, REQUEST_SETTINGS, settingsOf } from "./arguments.js";
 import { type Call, jsonOf, type Parameter, segment, submission, wholeNumber, withJson } from "./calls.js";
 import { type Moment, momentText } from "./options.js";
 import type {
@@ -21,6 +22,16 @@ import type { Transport } from "./transport.js";
 
 const PAGE = 100;
 
+/** Which deliveries are listed. */
+type DeliveryOptions = { page?: number; status?: TaskStatus };
+
+const DELIVERY_OPTIONS: Names<DeliveryOptions> = { page: true, status: true };
+
+/** Settings of a publication. */
+type PublishSettings = RequestSettings & { idempotencyKey?: string };
+
+const PUBLISH_SETTINGS: Names<PublishSettings> = { ...REQUEST_SETTINGS, idempotencyKey: true };
+
 /** The topics of a service. */
 export class Topics {
   readonly #transport: Transport;
@@ -38,13 +49,13 @@ export class Topics {
   /** Return a topic. */
   async get(name: string, settings?: RequestSettings): Promise<Topic> {
     const call = { method: "GET", path: pathOf(name) };
-    return (await this.#transport.ask(call, settings)).read<Topic>();
+    return (await this.#transport.ask(call, settings)).read<Topic>("name");
   }
 
   /** Create or change a topic. */
   async put(name: string, topic: TopicRequest = {}, settings?: RequestSettings): Promise<Topic> {
     const call = withJson("PUT", pathOf(name), topic);
-    return (await this.#transport.ask(call, settings)).read<Topic>();
+    return (await this.#transport.ask(call, settings)).read<Topic>("name");
   }
 
   /** Delete a topic and its endpoints. */
@@ -63,11 +74,12 @@ export class Topics {
     topic: string,
     type: string,
     data: EventRequest["data"],
-    settings: RequestSettings & { idempotencyKey?: string } = {},
+    settings: PublishSettings = {},
   ): Promise<PublishedEvent> {
+    const request = settingsOf(settings, PUBLISH_SETTINGS);
     const path = `${pathOf(topic)}/events`;
     const call = submission(path, jsonOf({ type, data }), settings.idempotencyKey);
-    return (await this.#transport.ask(call, settings)).read<PublishedEvent>();
+    return (await this.#transport.ask(call, request)).read<PublishedEvent>("id");
   }
 
   /** Return the endpoints of a topic by name, `page` per request. */
@@ -83,7 +95,7 @@ export class Topics {
   /** Return an endpoint. */
   async endpoint(topic: string, name: string, settings?: RequestSettings): Promise<Endpoint> {
     const call = { method: "GET", path: pathOf(topic, name) };
-    return (await this.#transport.ask(call, settings)).read<Endpoint>();
+    return (await this.#transport.ask(call, settings)).read<Endpoint>("name");
   }
 
   /** Create or replace an endpoint. */
@@ -94,7 +106,7 @@ export class Topics {
     settings?: RequestSettings,
   ): Promise<Endpoint> {
     const call = withJson("PUT", pathOf(topic, name), endpoint);
-    return (await this.#transport.ask(call, settings)).read<Endpoint>();
+    return (await this.#transport.ask(call, settings)).read<Endpoint>("name");
   }
 
   /** Delete an endpoint. */
@@ -107,11 +119,12 @@ export class Topics {
   deliveries(
     topic: string,
     name: string,
-    options: { page?: number; status?: TaskStatus } = {},
+    options: DeliveryOptions = {},
     settings?: RequestSettings,
   ): PageStream<Task> {
-    const query = limitOf(options);
-    if (options.status !== undefined) query.push(["status", options.status]);
+    const { status, ...rest } = known("option", options, DELIVERY_OPTIONS);
+    const query = limitOf(rest);
+    if (status !== undefined) query.push(["status", status]);
     const call = { method: "GET", path: `${pathOf(topic, name)}/deliveries`, query };
     return new PageStream<Task>(this.#transport, call, settings);
   }
@@ -123,7 +136,7 @@ export class Topics {
     settings?: RequestSettings,
   ): Promise<PublishedEvent> {
     const call = { method: "POST", path: `${pathOf(topic, name)}/test`, isRepeatable: false };
-    return (await this.#transport.ask(call, settings)).read<PublishedEvent>();
+    return (await this.#transport.ask(call, settings)).read<PublishedEvent>("id");
   }
 
   /** Rotate the signing secret of an endpoint, and return the new one. */
@@ -134,7 +147,7 @@ export class Topics {
     settings?: RequestSettings,
   ): Promise<RotatedSecret> {
     const call = withJson("POST", `${pathOf(topic, name)}/rotate`, rotation, false);
-    return (await this.#transport.ask(call, settings)).read<RotatedSecret>();
+    return (await this.#transport.ask(call, settings)).read<RotatedSecret>("signing_secret");
   }
 
   /** Send FAILED deliveries of events since a time again. */
@@ -144,8 +157,8 @@ export class Topics {
     since: Moment,
     settings?: RequestSettings,
   ): Promise<Recovered> {
-    const call = withJson("POST", `${pathOf(topic, name)}/recover`, { since: momentText(since) });
-    return (await this.#transport.ask(call, settings)).read<Recovered>();
+    const call = withJson("POST", `${pathOf(topic, name)}/recover`, { since: momentText("since", since) });
+    return (await this.#transport.ask(call, settings)).read<Recovered>("count");
   }
 }
 
@@ -155,5 +168,6 @@ function pathOf(topic: string, endpoint?: string): string {
 }
 
 function limitOf(options: { page?: number }): Parameter[] {
-  return [["limit", String(wholeNumber("page", options.page ?? PAGE, 1))]];
+  const { page = PAGE } = known("option", options, { page: true });
+  return [["limit", String(wholeNumber("page", page, 1))]];
 }

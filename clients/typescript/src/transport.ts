@@ -1,5 +1,6 @@
 /** Sends requests, again where that may help and does nothing twice. */
 
+import { REQUEST_SETTINGS, settingsOf } from "./arguments.js";
 import { type Call, targetOf } from "./calls.js";
 import { notOfTaskFlow } from "./connection-errors.js";
 import { problemOf } from "./errors.js";
@@ -37,19 +38,21 @@ export class Transport {
    *
    * @param within Timeout in seconds, if it is less than that of the client.
    */
-  async ask(call: Call, settings: RequestSettings = {}, within = Infinity): Promise<Answer> {
-    return this.#persist(call, settings.signal, within, async (seconds) => {
+  async ask(call: Call, settings?: RequestSettings, within = Infinity): Promise<Answer> {
+    const { signal } = settingsOf(settings, REQUEST_SETTINGS);
+    return this.#persist(call, signal, within, async (seconds) => {
       const first = Math.min(seconds, STEP_SECONDS + (call.waitSeconds ?? 0));
-      const incoming = await this.#open(call, settings.signal, first);
+      const incoming = await this.#open(call, signal, first);
       incoming.stepSeconds = Math.min(seconds, STEP_SECONDS);
       return checked(await incoming.whole());
     });
   }
 
   /** Send a request, and return the response as it arrives; close it. */
-  async open(call: Call, settings: RequestSettings = {}): Promise<Incoming> {
-    return this.#persist(call, settings.signal, Infinity, async (seconds) => {
-      const incoming = await this.#open(call, settings.signal, Math.min(seconds, STEP_SECONDS));
+  async open(call: Call, settings?: RequestSettings): Promise<Incoming> {
+    const { signal } = settingsOf(settings, REQUEST_SETTINGS);
+    return this.#persist(call, signal, Infinity, async (seconds) => {
+      const incoming = await this.#open(call, signal, Math.min(seconds, STEP_SECONDS));
       if (incoming.status >= 400) checked(await incoming.whole());
       incoming.stepSeconds = SILENCE_SECONDS;
       return incoming;

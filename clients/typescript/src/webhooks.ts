@@ -1,5 +1,6 @@
 /** Verifies that callbacks, deliveries and signed requests come from a TaskFlow service. */
 
+import { known, type Names } from "./arguments.js";
 import { InvalidArgument, InvalidSignature } from "./errors.js";
 import type { Task } from "./schemas.js";
 
@@ -14,6 +15,7 @@ export interface VerificationSettings {
   now?: Date;
 }
 
+const SETTINGS: Names<VerificationSettings> = { toleranceSeconds: true, now: true };
 const PREFIX = "whsec_";
 const MIN_SECRET_BYTES = 24;
 const MAX_SECRET_BYTES = 64;
@@ -34,6 +36,7 @@ export async function verifyWebhook<T = Task>(
   body: string | Uint8Array<ArrayBuffer> | ArrayBuffer,
   settings: VerificationSettings = {},
 ): Promise<T> {
+  known("setting", settings, SETTINGS);
   const [id, timestamp, signature] = ["webhook-id", "webhook-timestamp", "webhook-signature"].map(
     (name) => header(headers, name),
   );

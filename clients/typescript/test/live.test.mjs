@@ -92,12 +92,19 @@ describe("tasks", { concurrency: 4 }, () => {
 
   test("a task that does not finish in time", async () => {
     const task = await client.submit("x:", { delay_seconds: 3600 });
-    await assert.rejects(client.wait(task.id, { timeoutSeconds: 0.01 }), (error) => {
-      assert.ok(error instanceof taskflow.NotFinished);
-      return true;
-    });
-    await assert.rejects(client.wait(task.id, { timeoutSeconds: 0 }), taskflow.NotFinished);
+    for (const timeoutSeconds of [0, 0.01, 1]) {
+      await assert.rejects(client.wait(task.id, { timeoutSeconds }), (error) => {
+        assert.ok(error instanceof taskflow.NotFinished);
+        assert.equal(error.message, "the task has not finished: it is PENDING");
+        assert.equal(error.task.id, task.id);
+        return true;
+      });
+    }
     assert.throws(() => resultOf(task), taskflow.NotFinished);
+    await client.cancel(task.id);
+    assert.equal((await client.wait(task.id, { timeoutSeconds: 0 })).status, "CANCELED");
+    const unknown = client.wait(randomUUID(), { timeoutSeconds: 0 });
+    await assert.rejects(unknown, taskflow.NotFound);
   });
 
   test("many tasks of an async iterable, listed, exported and acted on", async () => {
@@ -314,6 +321,25 @@ describe("errors", { concurrency: 4 }, () => {
       assert.equal(error.isSent, true);
       return true;
     });
+    server.closeAllConnections();
+    server.close();
+  });
+
+  test("a server that is not TaskFlow", async () => {
+    const server = createServer((request, response) => {
+      const body = new URLSearchParams(request.url.split("?")[1]).get("queue");
+      response.setHeader("Content-Type", "application/json").end(body);
+    });
+    await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const other = new Client(`http://127.0.0.1:${server.address().port}`);
+    for (const body of ["{}", "[]", "null", '"text"', "7", '{"queues": []}', "no JSON"]) {
+      await assert.rejects(other.stats(body), taskflow.UnexpectedResponse, body);
+      await assert.rejects(other.history(body), taskflow.UnexpectedResponse, body);
+    }
+    for (const body of ["{}", "[null]", "[7]"]) {
+      const stream = other.iterTasks({ queue: body });
+      await assert.rejects(stream.next(), taskflow.UnexpectedResponse, body);
+    }
     server.closeAllConnections();
     server.close();
   });
