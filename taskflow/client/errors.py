@@ -88,8 +88,8 @@ class NotFinished(ClientError, TimeoutError):
     """
 
     def __init__(self, task: Task | None) -> None:
-        message = f"the task is still {task.status}" if task else "there was no response in time"
-        super().__init__(message)
+        reason = f"it is {task.status}" if task else "there was no response about it in time"
+        super().__init__(f"the task has not finished: {reason}")
         self.task = task
 
 
