@@ -98,6 +98,8 @@ def _template(server: str, schemas: tuple[str, ...] = ("public",)) -> str:
     for schema in schemas:
         with psycopg.connect(make_conninfo(server, dbname=name)) as connection:
             connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+            # Before PostgreSQL 15 every role has it on the schema public: no submission with SQL.
+            connection.execute(f'REVOKE CREATE ON SCHEMA "{schema}" FROM PUBLIC')
             connection.execute(f'SET search_path = "{schema}"')
             connection.commit()
             migrate(connection)

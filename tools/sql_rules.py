@@ -21,6 +21,7 @@ from taskflow.model import url as urls
 from taskflow.model.completion import COMPLETION_URL_HEADER
 from taskflow.model.errors import (
     BadRequest,
+    BodyTooLarge,
     GroupClosed,
     IdempotencyKeyReused,
     NotUnique,
@@ -50,6 +51,7 @@ from taskflow.schema.validation_errors import (
     expectation_of,
     kinds_of,
 )
+from taskflow.settings.fields import Settings
 
 Rules: TypeAlias = dict[str, Any]
 
@@ -59,6 +61,7 @@ _RECENTLY_FORBIDDEN: Final = range(0x13430, 0x13440)
 _SURROGATES: Final = range(0xD800, 0xE000)
 _PROBLEMS: Final = (
     BadRequest,
+    BodyTooLarge,
     Unprocessable,
     IdempotencyKeyReused,
     NotUnique,
@@ -98,6 +101,7 @@ def rules() -> Rules:
         "max_unknown": MAX_UNKNOWN,
         "max_shown_url_bytes": MAX_URL_BYTES,
         "max_tasks": MAX_TASKS,
+        "max_task_bytes": Settings().max_body_bytes,
         "max_children": MAX_CHILDREN,
         "max_edges": MAX_EDGES,
         "idempotency_seconds": IDEMPOTENCY_SECONDS,

@@ -14,6 +14,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from taskflow.client.options import KNOWN
+from taskflow.enqueuing import enqueue
+from taskflow.settings.fields import Settings
 from taskflow.store.postgres.migrate import migrate
 from tests.databases import new_database, new_schemas
 from tools.sql_submission import newest_with, parts, parts_in
@@ -50,6 +52,21 @@ PROMISED = {
         "idempotency_key text DEFAULT NULL::text",
     ],
     "taskflow_enqueue_many": ["tasks jsonb", "idempotency_key text DEFAULT NULL::text"],
+}
+_BODY = "LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'executed as %', current_user; END $$"
+# Each with a call that executes it, unless that is refused.
+OVERLOADS = {
+    f"CREATE FUNCTION taskflow.format(text, text, text) RETURNS text {_BODY}": (
+        "enqueue('1', priority => 500)"
+    ),
+    f"CREATE FUNCTION taskflow.format(text, integer, text) RETURNS text {_BODY}": (
+        "enqueue_many('[]')"
+    ),
+    f"CREATE FUNCTION taskflow.jsonb_build_array(jsonb) RETURNS jsonb {_BODY}": "enqueue('1')",
+    f"CREATE FUNCTION taskflow.joined(text, bigint) RETURNS text {_BODY};"
+    "CREATE OPERATOR taskflow.|| (LEFTARG = text, RIGHTARG = bigint, FUNCTION = taskflow.joined)": (
+        "enqueue_many('[1]')"
+    ),
 }
 
 
@@ -319,6 +336,90 @@ class TestAttacks:
             owner.execute("DROP SCHEMA mine CASCADE")
 
 
+class TestOverloads:
+    """A better match in the schema of the tables than the function of pg_catalog is not called."""
+
+    @pytest.fixture
+    def attacked(self, postgres_server: str) -> Iterator[tuple[Connection, Connection, str]]:
+        """The owner, a caller that may create objects in the schema, and its name."""
+        with (
+            new_schemas(postgres_server, SCHEMAS[:1]) as [url],
+            psycopg.connect(url, autocommit=True) as owner,
+            as_new_role(owner, url) as (name, caller),
+        ):
+            owner.execute(
+                sql.SQL(
+                    "GRANT taskflow_enqueuer TO {0}; GRANT CREATE, USAGE ON SCHEMA taskflow TO {0}"
+                ).format(sql.Identifier(name))
+            )
+            yield owner, caller, name
+
+    @pytest.mark.parametrize(("overload", "call"), OVERLOADS.items())
+    @pytest.mark.parametrize("is_revoked", [False, True])
+    def test_an_overload(self, attacked, overload, call, is_revoked):
+        """Neither while its owner may create more of them, nor afterwards."""
+        owner, caller, name = attacked
+        caller.execute(overload)
+        if is_revoked:
+            owner.execute(f"REVOKE CREATE ON SCHEMA taskflow FROM {name}")
+        message = "of the role" if is_revoked else f"{name} may create functions in the schema"
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=message) as caught:
+            caller.execute(f"SELECT taskflow.{call}")
+        assert caught.value.diag.message_hint
+        owner.execute(f"DROP OWNED BY {name}")
+        owner.execute(f"GRANT taskflow_enqueuer TO {name}")
+        assert one(caller, "SELECT taskflow.enqueue(%s)", TASK)
+
+    def test_public_may_create(self, attacked):
+        """As in databases that were made by PostgreSQL 14; the API and others are not affected."""
+        owner, caller, name = attacked
+        owner.execute(
+            f"REVOKE CREATE ON SCHEMA taskflow FROM {name};"
+            "GRANT CREATE ON SCHEMA taskflow TO PUBLIC"
+        )
+        with pytest.raises(
+            psycopg.errors.InsufficientPrivilege, match="PUBLIC may create"
+        ) as found:
+            caller.execute("SELECT taskflow.enqueue(%s)", [TASK])
+        assert found.value.diag.message_hint == "REVOKE CREATE ON SCHEMA taskflow FROM PUBLIC"
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="PUBLIC may create"):
+            owner.execute("SELECT taskflow.enqueue(%s)", [TASK])
+        assert enqueue(owner, "no url").id
+        owner.execute("REVOKE CREATE ON SCHEMA taskflow FROM PUBLIC")
+        assert one(caller, "SELECT taskflow.enqueue(%s)", TASK)
+
+    def test_other_functions_of_other_roles(self, attacked):
+        """A function of a name that is not called does not matter, once no more can be made."""
+        owner, caller, name = attacked
+        caller.execute("CREATE FUNCTION taskflow.shop_total() RETURNS integer RETURN 1")
+        owner.execute(f"REVOKE CREATE ON SCHEMA taskflow FROM {name}")
+        assert one(caller, "SELECT taskflow.enqueue(%s)", TASK)
+
+    def test_owners_and_superusers(self, attacked):
+        """Roles that have the privileges of the owner anyway may create objects."""
+        owner, caller, name = attacked
+        owner.execute(f"ALTER ROLE {name} SUPERUSER")
+        try:
+            assert one(caller, "SELECT taskflow.enqueue(%s)", TASK)
+        finally:
+            owner.execute(f"ALTER ROLE {name} NOSUPERUSER")
+
+    def test_the_role_is_not_granted(self, postgres_server):
+        """The migration grants nothing while other roles may create functions, and works."""
+        with (
+            new_database(postgres_server, is_migrated=False) as url,
+            psycopg.connect(url) as connection,
+        ):
+            connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+            migrate(connection)
+            may = (
+                "SELECT has_function_privilege('taskflow_enqueuer', p.oid, 'EXECUTE')"
+                " FROM pg_proc AS p WHERE proname = 'taskflow_enqueue'"
+            )
+            assert not one(connection, may)
+            assert enqueue(connection, "no url").id
+
+
 class TestRejections:
     def test_encrypted_payloads(self, owner):
         """While nodes encrypt payloads, SQL stores none in plain text."""
@@ -334,17 +435,39 @@ class TestRejections:
         ("tasks", "message"),
         [
             ("{}", "tasks is not a JSON array"),
-            ("[" + ", ".join(["{}"] * 10_001) + "]", "an array has up to 10000 tasks, not 10001"),
+            ("[" + ", ".join(["{}"] * 10_001) + "]", "an array has 1 to 10000 tasks, not 10001"),
         ],
     )
     def test_arrays(self, owner, tasks, message):
         with pytest.raises(psycopg.Error, match=message):
             owner.execute("SELECT taskflow.enqueue_many(%s)", [tasks])
 
-    @pytest.mark.parametrize("tasks", ["[]", None])
-    def test_no_tasks(self, owner, tasks):
-        """Nothing is submitted: the aggregate of no rows is NULL."""
-        assert owner.execute("SELECT taskflow.enqueue_many(%s)", [tasks]).fetchall() == []
+    @pytest.mark.parametrize(("tasks", "shown"), [("[]", "0"), (None, "NULL")])
+    def test_no_tasks(self, owner, tasks, shown):
+        """An array without tasks is invalid, as in the API."""
+        message = f"an array has 1 to 10000 tasks, not {shown}"
+        with pytest.raises(psycopg.Error, match=message) as caught:
+            owner.execute("SELECT taskflow.enqueue_many(%s)", [tasks])
+        assert caught.value.sqlstate == "TF422"
+
+    def test_a_task_that_is_too_large(self, owner):
+        """The limit of the API by default: 413, and 422 with its place in an array."""
+        limit = Settings().max_body_bytes
+        around = len(json.dumps({"queue": "default", "payload": ""}))
+        largest, larger = (json.dumps("x" * (limit - around + more)) for more in (0, 1))
+        message = f"the task is longer than {limit} bytes"
+        assert owner.execute("SELECT taskflow.enqueue(%s)", [largest]).fetchall()
+        with pytest.raises(psycopg.Error, match=message) as caught:
+            owner.execute("SELECT taskflow.enqueue(%s)", [larger])
+        assert caught.value.sqlstate == "TF413"
+        assert json.loads(caught.value.diag.message_detail)["type"] == "/problems/body-too-large"
+        tasks = f'[{{"payload": 1}}, {{"payload": {larger}, "queue": "default"}}]'
+        with pytest.raises(psycopg.Error, match=message) as caught:
+            owner.execute("SELECT taskflow.enqueue_many(%s)", [tasks])
+        assert caught.value.sqlstate == "TF422"
+        assert json.loads(caught.value.diag.message_detail)["errors"] == [
+            {"pointer": "#/1", "detail": f"[1]: {message}"}
+        ]
 
     def test_a_depth_that_cannot_be_kept(self, owner):
         nested = "[" * 501 + "]" * 501

@@ -6,11 +6,15 @@
 -- "end" from the declarations in Python and the statement `add`; if these change, it writes the functions of that part
 -- into a later migration. tests/store/test_sql_submission.py compares the two.
 --
--- An error has the SQLSTATE TF and the status of the HTTP API: TF400, TF409, TF410 or TF422. Its detail is JSON: the type
+-- An error has the SQLSTATE TF and the status of the HTTP API: TF400, TF409, TF410, TF413 or TF422. Its detail is JSON: the type
 -- of the problem, and all errors with their places, as the API has them.
 --
 -- The functions are SECURITY DEFINER. What they call, in particular the triggers, runs with their search_path and their
 -- settings, so nothing that the caller sets or creates decides what is executed.
+--
+-- An overload in the schema of the tables can be a better match than a function or an operator of pg_catalog, although
+-- that is earlier in the search_path. So the functions first call taskflow_check_schema(), which refuses to continue if
+-- other roles may create such an overload, or have one there. Nothing may be evaluated before it.
 
 -- generated: rules
 CREATE FUNCTION taskflow_submission_rules() RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $rules$
@@ -244,11 +248,13 @@ SELECT '{
  "max_unknown": 20,
  "max_shown_url_bytes": 200,
  "max_tasks": 10000,
+ "max_task_bytes": 1048576,
  "max_children": 10000,
  "max_edges": 100000,
  "idempotency_seconds": 86400.0,
  "problems": {
   "invalid-request": {"type": "/problems/invalid-request", "status": 400, "detail": "The request body is invalid for this route."},
+  "body-too-large": {"type": "/problems/body-too-large", "status": 413, "detail": "The request body is too large."},
   "validation-error": {
    "type": "/problems/validation-error",
    "status": 422,
@@ -1146,7 +1152,8 @@ END
 $$;
 
 -- Read one task. Either what is stored, or what is wrong with it: errors with places, or one without that rejects all.
-CREATE FUNCTION taskflow_read_submission(document jsonb, OUT task jsonb, OUT errors jsonb, OUT refusal text)
+CREATE FUNCTION taskflow_read_submission(document jsonb, OUT task jsonb, OUT errors jsonb, OUT refusal text,
+                                         OUT problem text)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     rules CONSTANT jsonb := taskflow_submission_rules();
@@ -1162,6 +1169,12 @@ DECLARE
     missing text;
     references_found jsonb[];
 BEGIN
+    problem := 'invalid-request';
+    IF octet_length(document::text) > (rules ->> 'max_task_bytes')::integer THEN
+        problem := 'body-too-large';
+        refusal := format('the task is longer than %s bytes', rules ->> 'max_task_bytes');
+        RETURN;
+    END IF;
     IF coalesce(jsonb_typeof(document) <> 'object', true) THEN
         refusal := 'the body is not a JSON object; ' || how;
         RETURN;
@@ -1778,6 +1791,87 @@ CREATE TABLE taskflow_sql_submission (
     encrypts_payloads boolean NOT NULL
 );
 
+-- Why the functions cannot protect the privileges of their owner, and what to do about it; nothing if they can.
+--
+-- Only the owner of the tables, the owner of the schema, members of these roles, and superusers may create functions and
+-- operators in the schema, or have some there with names that are called. All names here are qualified: it must not call
+-- an overload itself. pg_shdepend has the owners of all objects but those of the first superuser.
+CREATE FUNCTION taskflow_schema_fault(OUT message text, OUT hint text) LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    tables record;
+    culprit record;
+BEGIN
+    SELECT n.oid AS schema, n.nspname AS name, n.nspacl AS privileges, n.nspowner AS schema_owner, c.relowner AS owner
+    INTO tables FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+    WHERE c.oid OPERATOR(pg_catalog.=) 'taskflow_sql_submission'::pg_catalog.regclass;
+    -- A dump that is restored without privileges has the default ones.
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_proc AS p
+        WHERE p.proname OPERATOR(pg_catalog.=) ANY ('{enqueue,enqueue_many,taskflow_enqueue,taskflow_enqueue_many}'::name[])
+          AND p.pronamespace OPERATOR(pg_catalog.=) tables.schema AND p.prosecdef
+          AND pg_catalog.has_function_privilege('public'::name, p.oid, 'EXECUTE'::text)
+    ) THEN
+        message := 'every role may submit tasks with SQL';
+        hint := 'REVOKE ALL ON FUNCTION taskflow_enqueue, taskflow_enqueue_many FROM PUBLIC, and enqueue and '
+            'enqueue_many, if they exist';
+        RETURN;
+    END IF;
+    SELECT CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0::oid THEN 'PUBLIC'::text
+           ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)::text) END AS role
+    INTO culprit FROM pg_catalog.aclexplode(tables.privileges) AS a
+    WHERE a.privilege_type OPERATOR(pg_catalog.=) 'CREATE'::text
+      AND CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0::oid THEN true
+          ELSE NOT (pg_catalog.pg_has_role(a.grantee, tables.owner, 'MEMBER'::text)
+                    OR pg_catalog.pg_has_role(a.grantee, tables.schema_owner, 'MEMBER'::text)) END
+    LIMIT 1;
+    IF FOUND THEN
+        message := pg_catalog.format('%s may create functions in the schema %I, which could run with the privileges of '
+                                     'the owner of the tables', culprit.role, tables.name);
+        hint := pg_catalog.format('REVOKE CREATE ON SCHEMA %I FROM %s', tables.name, culprit.role);
+        RETURN;
+    END IF;
+    SELECT pg_catalog.pg_describe_object(d.classid, d.objid, 0) AS object,
+           pg_catalog.pg_get_userbyid(d.refobjid) AS role
+    INTO culprit FROM pg_catalog.pg_shdepend AS d
+    WHERE d.dbid OPERATOR(pg_catalog.=) (
+            SELECT b.oid FROM pg_catalog.pg_database AS b
+            WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
+      AND d.classid OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog.pg_proc'::regclass, 'pg_catalog.pg_operator'::regclass]::oid[])
+      AND d.deptype OPERATOR(pg_catalog.=) 'o'::"char"
+      AND d.refobjid OPERATOR(pg_catalog.<>) tables.owner
+      -- The caches answer this soon for all objects in other schemas.
+      AND CASE WHEN d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::regclass::oid
+          THEN pg_catalog.pg_function_is_visible(d.objid) ELSE pg_catalog.pg_operator_is_visible(d.objid) END
+      AND (EXISTS (SELECT FROM pg_catalog.pg_operator AS o
+                   WHERE o.oid OPERATOR(pg_catalog.=) d.objid AND o.oprnamespace OPERATOR(pg_catalog.=) tables.schema)
+           OR EXISTS (
+               SELECT FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_proc AS called
+               ON called.proname OPERATOR(pg_catalog.=) p.proname AND called.oid OPERATOR(pg_catalog.<>) p.oid
+               WHERE p.oid OPERATOR(pg_catalog.=) d.objid AND p.pronamespace OPERATOR(pg_catalog.=) tables.schema
+                 AND called.pronamespace OPERATOR(pg_catalog.=) ANY (ARRAY['pg_catalog'::regnamespace::oid, tables.schema])))
+      AND NOT (pg_catalog.pg_has_role(d.refobjid, tables.owner, 'MEMBER'::text)
+               OR pg_catalog.pg_has_role(d.refobjid, tables.schema_owner, 'MEMBER'::text))
+    LIMIT 1;
+    IF FOUND THEN
+        message := pg_catalog.format('the %s of the role %I could run with the privileges of the owner of the tables',
+                                     culprit.object, culprit.role);
+        hint := 'drop it, or move it to another schema';
+    END IF;
+END
+$$;
+
+CREATE FUNCTION taskflow_check_schema() RETURNS void LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    fault record;
+BEGIN
+    SELECT f.message, f.hint INTO fault FROM taskflow_schema_fault() AS f;
+    IF fault.message IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = fault.message, HINT = fault.hint;
+    END IF;
+END
+$$;
+
 -- Read and store tasks as a transaction of another program, which may stay open (0010). Afterwards the caller
 -- has its own settings again. Only a superuser can attach settings of extensions to a function.
 CREATE FUNCTION taskflow_submit(documents jsonb, is_array boolean, idempotency_key text) RETURNS uuid[]
@@ -1788,17 +1882,6 @@ DECLARE
                            ORDER BY n);
     ids uuid[];
 BEGIN
-    -- A dump that is restored without privileges has the default ones.
-    IF EXISTS (
-        SELECT FROM pg_proc AS p
-        WHERE p.proname IN ('enqueue', 'enqueue_many', 'taskflow_enqueue', 'taskflow_enqueue_many')
-          AND p.pronamespace = (SELECT pronamespace FROM pg_proc WHERE oid = 'taskflow_submit'::regproc)
-          AND p.prosecdef AND has_function_privilege('public', p.oid, 'EXECUTE')
-    ) THEN
-        RAISE EXCEPTION 'every role may submit tasks with SQL' USING ERRCODE = 'insufficient_privilege',
-            HINT = 'REVOKE ALL ON FUNCTION taskflow_enqueue, taskflow_enqueue_many FROM PUBLIC, and enqueue and '
-                'enqueue_many, if they exist';
-    END IF;
     PERFORM set_config(name, value, true) FROM unnest(names, '{on,off,off}'::text[]) AS t (name, value);
     ids := taskflow_submit_documents(documents, is_array, idempotency_key);
     PERFORM set_config(name, value, true) FROM unnest(names, former) AS t (name, value);
@@ -1836,7 +1919,7 @@ BEGIN
                CROSS JOIN LATERAL taskflow_read_submission(document) AS read ORDER BY n
     LOOP
         IF one.refusal IS NOT NULL AND NOT is_array THEN
-            PERFORM taskflow_reject('invalid-request', one.refusal);
+            PERFORM taskflow_reject(one.problem, one.refusal);
         ELSIF one.refusal IS NOT NULL THEN
             errors := errors || taskflow_error('/' || one.place, format('[%s]: %s', one.place, one.refusal));
         ELSIF one.errors <> '[]' THEN
@@ -1881,7 +1964,8 @@ END
 $$;
 
 -- Events of such tasks are recorded at the commit (0010). This runs for the session of the caller then, so it must not
--- depend on its privileges and settings either. CREATE OR REPLACE would undo this: a later migration repeats it.
+-- depend on its privileges and settings either, and every call in it matches one of pg_catalog exactly: it runs for
+-- enqueue() in Python, too, so it cannot refuse. CREATE OR REPLACE would undo this: a later migration repeats it.
 DO $do$
 BEGIN
     EXECUTE format('ALTER FUNCTION taskflow_record_enqueued() SECURITY DEFINER SET search_path = pg_catalog, %I, pg_temp',
@@ -1946,6 +2030,7 @@ BEGIN
             DECLARE
                 tasks jsonb;
             BEGIN
+                PERFORM taskflow_check_schema();
                 SELECT jsonb_build_array(jsonb_object_agg(given.name, given.value)) INTO tasks
                 FROM (VALUES
 -- generated: document
@@ -1982,17 +2067,18 @@ BEGIN
         EXECUTE format($create$
             CREATE FUNCTION %I(tasks jsonb, idempotency_key text DEFAULT NULL) RETURNS SETOF uuid %s AS $body$
             DECLARE
-                max_tasks CONSTANT integer := (taskflow_submission_rules() ->> 'max_tasks')::integer;
+                max_tasks integer;
             BEGIN
+                PERFORM taskflow_check_schema();
+                max_tasks := (taskflow_submission_rules() ->> 'max_tasks')::integer;
                 IF jsonb_typeof(tasks) <> 'array' THEN
                     PERFORM taskflow_reject('invalid-request', 'tasks is not a JSON array; '
                         || 'send an array of tasks, such as [{"payload": "https://example.com/"}]');
-                ELSIF jsonb_array_length(tasks) > max_tasks THEN
+                ELSIF tasks IS NULL OR jsonb_array_length(tasks) NOT BETWEEN 1 AND max_tasks THEN
                     PERFORM taskflow_reject('validation-error', format(
-                        'an array has up to %%s tasks, not %%s', max_tasks, jsonb_array_length(tasks)));
-                ELSIF jsonb_array_length(tasks) > 0 THEN
-                    RETURN QUERY SELECT unnest(taskflow_submit(tasks, true, idempotency_key));
+                        'an array has 1 to %%s tasks, not %%s', max_tasks, coalesce(jsonb_array_length(tasks)::text, 'NULL')));
                 END IF;
+                RETURN QUERY SELECT unnest(taskflow_submit(tasks, true, idempotency_key));
             END
             $body$
         $create$, prefix || 'enqueue_many', settings);
@@ -2002,10 +2088,11 @@ END
 $do$;
 
 -- The role for programs that submit with SQL. It belongs to the server, so installations share it. Without the attribute
--- CREATEROLE an administrator creates it; the how-to says what to run then.
+-- CREATEROLE an administrator creates it; the how-to says what to run then, or if the schema is not safe yet.
 DO $do$
 DECLARE
     schema CONSTANT text := current_schema();
+    fault CONSTANT text := (SELECT message FROM taskflow_schema_fault());
 BEGIN
     BEGIN
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'taskflow_enqueuer') THEN
@@ -2017,6 +2104,10 @@ BEGIN
             RAISE NOTICE 'the role taskflow_enqueuer does not exist, and this role may not create it';
             RETURN;
     END;
+    IF fault IS NOT NULL THEN
+        RAISE NOTICE 'the role taskflow_enqueuer may not submit tasks: %', fault;
+        RETURN;
+    END IF;
     EXECUTE format('GRANT EXECUTE ON FUNCTION taskflow_enqueue, taskflow_enqueue_many TO taskflow_enqueuer');
     IF schema = 'taskflow' THEN
         GRANT EXECUTE ON FUNCTION enqueue, enqueue_many TO taskflow_enqueuer;
