@@ -287,7 +287,7 @@ def test_the_environment_is_read_in_settings_only():
     assert readers <= {
         "settings.loading",
         "client.connecting",
-        "cli.remote.configuration.yaml_text",
+        "cli.remote.configuration.variables",
     }
 
 

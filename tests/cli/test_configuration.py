@@ -10,8 +10,10 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from taskflow.cli.exit_status import ExitStatus
+from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.remote.configuration.declaration import schema
+from taskflow.cli.remote.configuration.variables import Variables
+from taskflow.cli.remote.configuration.yaml_text import MAX_NODES, dumped, loaded
 from tests.api.conftest import open_database
 from tests.api.live import LiveServer
 from tests.cli.command import CommandLine
@@ -175,11 +177,33 @@ def test_prune(cli, server, tmp_path):
         "- endpoint orders/shop",
         "- queue mail",
     ]
-    config(cli, "apply", "--prune")
+    refused = config(cli, "apply", "--prune", code=ExitStatus.USAGE)
+    assert refused.out == ""
+    assert refused.complaint == (
+        "delete 4 of 4 changed resources: schedule sync, schedule report, endpoint orders/shop, "
+        "queue mail? Confirm with --yes; there is no terminal"
+    )
+    assert len(server.ask("GET", "/schedules").json) == 2
+    config(cli, "apply", "--prune", "--yes")
+    assert config(cli, "apply", "--prune").out == "nothing to change\n"
     assert config(cli, "plan", "--prune").out == "nothing to change\n"
     assert server.ask("GET", "/schedules").json == []
     assert server.ask("GET", "/topics/orders").status == 200
     assert [one["name"] for one in server.ask("GET", "/credentials").json] == ["billing"]
+
+
+@pytest.mark.parametrize("server", ["memory"], indirect=True)
+@pytest.mark.parametrize(("typed", "code", "left"), [("n\n", 1, 2), ("y\n", 0, 0)])
+def test_prune_on_a_terminal(cli, server, tmp_path, typed, code, left):
+    """An empty section with --prune deletes all of its resources, after a confirmation."""
+    write(tmp_path, FILE)
+    config(cli, "apply")
+    write(tmp_path, "schedules:")
+    with cli.terminal("config", "apply", "--prune", columns=200) as terminal:
+        terminal.wait_for("schedule sync, schedule report? [y/N]")
+        terminal.type(typed)
+        assert terminal.end() == code
+    assert len(server.ask("GET", "/schedules").json) == left
 
 
 def test_an_export_changes_nothing(cli, tmp_path):
@@ -216,6 +240,58 @@ def test_a_rejection(cli, server, tmp_path):
     assert server.ask("GET", "/schedules").json == []
 
 
+@pytest.mark.parametrize("server", ["memory"], indirect=True)
+def test_the_first_change_is_rejected(cli, tmp_path):
+    """Nothing was changed, which is not the same as nothing to change."""
+    write(tmp_path, "queues: {b: {credential: unknown}}")
+    result = config(cli, "apply", code=ExitStatus.USAGE)
+    assert result.out == ""
+    assert "0 of 1 changes were made; rejected: queue b" in result.err
+
+
+@pytest.mark.parametrize("server", ["memory"], indirect=True)
+def test_the_times_of_a_schedule_are_checked_before_the_first_change(cli, server, tmp_path):
+    """Together with the fields that exist; validate says what only the service knows."""
+    task = "task: {payload: 'https://example.com/'}"
+    write(tmp_path, f"queues: {{q: {{paused: true}}}}\nschedules: {{s: {{{task}}}}}")
+    assert config(cli, "validate").lines == [
+        "taskflow.yaml is valid: 2 resources",
+        "neither cron nor every_seconds, so these schedules must exist: s",
+    ]
+    for command in ("plan", "apply"):
+        complaint = config(cli, command, code=ExitStatus.USAGE).complaint
+        assert "schedules.s: either cron or every_seconds must be given" in complaint
+    assert server.ask("GET", "/queues/q").status == 404
+    write(tmp_path, f"schedules: {{s: {{cron: 0 6 * * *, {task}}}}}")
+    config(cli, "apply")
+    write(tmp_path, f"schedules: {{s: {{paused: true, {task}}}}}")
+    assert config(cli, "apply").lines[-1] == "1 to change"
+    write(tmp_path, f"schedules: {{s: {{start_at: 2026-01-01T00:00:00Z, {task}}}}}")
+    complaint = config(cli, "plan", code=ExitStatus.USAGE).complaint
+    assert "schedules.s.start_at: start_at needs every_seconds" in complaint
+
+
+def _schedule(fields: str) -> str:
+    return f"schedules: {{s: {{task: {{payload: x}}, {fields}}}}}"
+
+
+def _task(fields: str) -> str:
+    return f"schedules: {{s: {{every_seconds: 60, task: {{payload: x, {fields}}}}}}}"
+
+
+def _bomb() -> str:
+    """Return a small document whose aliases stand for 10^9 values."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    return "\n".join(lines)
+
+
+def _chain() -> str:
+    """Return a document that only its aliases nest deeply."""
+    lines = ["a0: &a0 [[[[x]]]]", *(f"a{n}: &a{n} [[[[*a{n - 1}]]]]" for n in range(1, 40))]
+    return "\n".join(lines)
+
+
 @pytest.mark.parametrize(
     ("text", "complaints"),
     [
@@ -237,6 +313,45 @@ def test_a_rejection(cli, server, tmp_path):
         ("queues: [", ["is not valid YAML"]),
         ("- a", ["the file must be an object of credentials, queues, topics, schedules"]),
         ("queues: {1: {}}", ["the name 1 must be text"]),
+        ("queues: {on: {}}", ["the name on must be text: put it in quotes"]),
+        ("queues: {? [a] : {}}", ["must be text"]),
+        ("queues: &a {a: *a}", ['the alias *a contains itself in "taskflow.yaml", line 1']),
+        ("queues: &a [*a]", ["the alias *a contains itself"]),
+        (_bomb(), ["it has more than 100000 names and values, with its aliases expanded"]),
+        (_chain(), ["it is nested deeper than 64 levels, with its aliases expanded"]),
+        ("queues: " + "[" * 5000, ["it is nested deeper than 64 levels"]),
+        ("queues: {a: {rate: .nan}}", ["queues.a.rate must be a finite number"]),
+        ("queues: {a: {rate: {burst: -.inf}}}", ["queues.a.rate.burst must be a finite number"]),
+        (_task("tags: [a, .inf]"), ["schedules.s.task.tags.1 must be a finite number"]),
+        (f"queues: {{a: {{rate: {10**30}}}}}", ["queues.a.rate must be a whole number of at most"]),
+        ("queues: {a: {credential: !!binary aGk=}}", ["queues.a.credential must be text, a"]),
+        ("queues: {a: {credential: 0x_}}", ["is not a valid tag:yaml.org,2002:int"]),
+        ('queues: {a: {credential: "\\ud800"}}', ["queues.a.credential must be valid Unicode"]),
+        ("queues: {a: \x07}", ["is not valid YAML", 'in "taskflow.yaml"']),
+        (_schedule("cron: 61 * * * *"), ["schedules.s.cron: cron"]),
+        (_schedule("cron: 0 0 30 2 *"), ["schedules.s.cron: cron has an invalid day"]),
+        (_schedule("timezone: Europe/Berln"), ["schedules.s.timezone: timezone must be a name"]),
+        (
+            _schedule("cron: 0 6 * * *, every_seconds: 60"),
+            ["schedules.s.every_seconds: every_seconds must not be given together with cron"],
+        ),
+        (
+            _schedule("cron: 0 6 * * *, start_at: 2026-01-01T00:00:00Z"),
+            ["schedules.s.start_at: start_at needs every_seconds"],
+        ),
+        (_task("prioritty: 1"), ["is invalid: schedules.s.task.prioritty: there is no field"]),
+        (_task("queue: 7"), ["is invalid: schedules.s.task.queue: queue must be 1 to 64"]),
+        (
+            _task("run_at: 2026-01-01T00:00:00Z"),
+            ["is invalid: schedules.s.task.run_at: task.run_at is a fixed time"],
+        ),
+        (
+            "schedules: {s: {every_seconds: 60, task: x}}",
+            ["is invalid: schedules.s.task must be an object, as POST /tasks"],
+        ),
+        ("queues: {a: {credential: '${A-B}'}}", ["queues.a.credential: ${ must be followed by"]),
+        ("queues: {a: {credential: 'x ${A'}}", ["write $${ for the text ${"]),
+        ("queues: {a: {credential: '${}'}}", ["queues.a.credential: ${ must be"]),
     ],
 )
 def test_invalid_files(lone, tmp_path, text, complaints):
@@ -253,6 +368,49 @@ def test_a_valid_file(lone, tmp_path):
     write(tmp_path, "queues: {}\nschedules: {s: {every_seconds: 1, task: {payload: '$${X}'}}}")
     assert config(lone, "validate").out == "taskflow.yaml is valid: 1 resource\n"
     assert config(lone, "validate", "--file", "-").out == "- is valid: 0 resources\n"
+    write(tmp_path, _task("tags: {a: '$${A-B}', b: '$${'}"))
+    assert config(lone, "validate").out == "taskflow.yaml is valid: 1 resource\n"
+
+
+@pytest.mark.parametrize("server", ["memory"], indirect=True)
+def test_aliases_and_merge_keys(cli, tmp_path):
+    """The own fields of a mapping override those that it merges, also if it is merged itself."""
+    write(
+        tmp_path,
+        "queues:\n"
+        "  a: &a {rate: 1, max_concurrency: 2}\n"
+        "  b: &b {<<: *a, max_concurrency: 3}\n"
+        "  c: {<<: [*b], paused: true}\n"
+        "  d: *b\n",
+    )
+    changes = config(cli, "plan", "--json").documents
+    found = {
+        change["name"]: {one["name"]: one["after"] for one in change["fields"]}
+        for change in changes
+    }
+    rate = {"per_second": 1.0, "burst": 1}
+    assert found == {
+        "a": {"rate": rate, "max_concurrency": 2},
+        "b": {"rate": rate, "max_concurrency": 3},
+        "c": {"rate": rate, "max_concurrency": 3, "paused": True},
+        "d": {"rate": rate, "max_concurrency": 3},
+    }
+
+
+def test_many_values_are_counted_once():
+    """An anchor without aliases counts once, and an alias as what it stands for."""
+    text = "[&a [x, x], *a, " + "x, " * (MAX_NODES - 7) + "]"
+    assert len(loaded(text, "f")) == MAX_NODES - 5
+    with pytest.raises(Failure, match="more than 100000 names and values"):
+        loaded(text.replace("*a", "*a, *a"), "f")
+
+
+def test_an_export_keeps_texts_that_look_like_references():
+    """``dumped`` escapes what ``Variables`` would replace or reject."""
+    texts = ["${A}", "$${A}", "$$${A}", "${", "a $${b c} ${", "$", "$$", "{}"]
+    variables = Variables({})
+    assert variables.replaced(loaded(dumped(texts), "f")) == texts
+    assert (variables.missing, variables.malformed) == (set(), [])
 
 
 def test_the_schema(lone):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 from msgspec import UNSET
@@ -18,17 +17,16 @@ from taskflow.model.conditional_fetch import CONDITIONAL_FIELDS, CONDITIONAL_MET
 from taskflow.model.errors import RequestError, ScheduleExists, ScheduleNotFound, Unprocessable
 from taskflow.model.masking import Masking
 from taskflow.model.request import RequestPayload, StoredPayload
-from taskflow.model.schedule import Missed, Overlap, ScheduleChange, ScheduleDefinition, Timing
-from taskflow.model.schedule_times import TimingError, check_timing
+from taskflow.model.schedule import Missed, Overlap, ScheduleChange, ScheduleDefinition
 from taskflow.model.task import NewTask
-from taskflow.schema.graph_tasks import refuse_links
 from taskflow.schema.json_text import object_fields
 from taskflow.schema.known_credentials import KnownCredentials
 from taskflow.schema.merge_patch import patch_fields_of, patched
 from taskflow.schema.new_task import new_task_of
 from taskflow.schema.reader import Fields, Reader, check_name
+from taskflow.schema.schedule_rules import check_template, timing_of
 from taskflow.schema.schedules import ONLY_SHOWN, ScheduleRequest, with_current_names
-from taskflow.schema.tasks import KEYS, SINGLE_MOMENTS, TaskRequest
+from taskflow.schema.tasks import TaskRequest
 from taskflow.schema.validation_errors import ValidationErrors, token
 
 HOW: Final = (
@@ -76,7 +74,7 @@ class Reading(msgspec.Struct, frozen=True):
         errors = ValidationErrors()
         given = _READER.read(fields, errors)
         check_name(fields, self.name, errors)
-        timing = _timing_of(fields, given, errors)
+        timing = timing_of(fields, given, errors)
         template = self._template_of(given.get("task"), errors)
         is_conditional = bool(given.get("conditional"))
         if is_conditional and template is not None:
@@ -120,21 +118,7 @@ class Reading(msgspec.Struct, frozen=True):
             return None
         if self.credentials is not None:
             self.credentials.check(template.options.credential, errors, under="/task")
-        for name in SINGLE_MOMENTS:
-            if getattr(template, name) is not None:
-                errors.add(
-                    f"/task/{name}",
-                    f"task.{name} is a fixed time, which a template cannot have; leave it out",
-                )
-        if template.group is not None:
-            errors.add("/task/group", "task.group is for POST /tasks: schedules have no group")
-        refuse_links(template, "/task", errors)
-        for name in KEYS:
-            if getattr(template.options, name) is not None:
-                errors.add(
-                    f"/task/{name}",
-                    f"task.{name} is for POST /tasks: the tasks of a schedule have no key",
-                )
+        check_template(template, errors)
         return template
 
 
@@ -224,31 +208,6 @@ def _fields_of(definition: ScheduleDefinition) -> Fields:
         for name, value in values.items()
         if value is not None
     }
-
-
-def _timing_of(fields: Fields, given: Mapping[str, Any], errors: ValidationErrors) -> Timing:
-    """Return when the schedule is due; adds what is wrong with that."""
-    names = ("cron", "every_seconds")
-    timings = [name for name in names if bytes(fields.get(name, _NULL)) != b"null"]
-    if not timings:
-        errors.add("", "either cron or every_seconds must be given: when should it run?")
-    if len(timings) > 1:
-        errors.add("/every_seconds", "every_seconds must not be given together with cron")
-    if given.get("start_at") is not None and "cron" in timings:
-        errors.add("/start_at", "start_at needs every_seconds; cron has its own times")
-    timing = Timing(
-        cron=given.get("cron"),
-        every_seconds=given.get("every_seconds"),
-        start_at=given.get("start_at"),
-        timezone=given.get("timezone") or Timing().timezone,
-    )
-    now = dt.datetime.now(dt.UTC)
-    for one in (Timing(every_seconds=1.0, timezone=timing.timezone), Timing(cron=timing.cron)):
-        try:
-            check_timing(one, now)
-        except TimingError as error:
-            errors.add(token(error.field), str(error))
-    return timing
 
 
 def _check_conditional(payload: bytes, errors: ValidationErrors) -> None:

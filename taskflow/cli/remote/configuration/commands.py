@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -14,6 +15,7 @@ from taskflow.cli import output
 from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.remote.configuration.declaration import Wanted, schema, wanted_of
 from taskflow.cli.remote.configuration.plan import (
+    Action,
     Change,
     Options,
     plan_of,
@@ -21,9 +23,11 @@ from taskflow.cli.remote.configuration.plan import (
     text_of,
 )
 from taskflow.cli.remote.configuration.resources import ALL, Credentials
-from taskflow.cli.remote.configuration.yaml_text import dumped, loaded, with_variables
+from taskflow.cli.remote.configuration.variables import Variables
+from taskflow.cli.remote.configuration.yaml_text import dumped, loaded
 from taskflow.cli.remote.input_lines import STANDARD_INPUT
 from taskflow.cli.remote.remote_service import RemoteService, service_options
+from taskflow.cli.remote.task_actions import confirm
 from taskflow.cli.sections import Commands
 from taskflow.cli.text import safe
 from taskflow.client.asynchronous.client import Client
@@ -32,6 +36,8 @@ from taskflow.model.errors import FieldError, Unprocessable
 
 T = TypeVar("T")
 DEFAULT_FILE: Final = "taskflow.yaml"
+MAX_NAMED: Final = 10
+"""Maximum number of resources that a question names."""
 
 
 def file_option(function: Callable[..., T]) -> Callable[..., T]:
@@ -52,7 +58,7 @@ def plan_options(function: Callable[..., T]) -> Callable[..., T]:
     function = click.option(
         "--prune",
         is_flag=True,
-        help="Delete what the file does not name, in the sections that it has.",
+        help="Delete what the file does not name, in the sections that it has, even empty ones.",
     )(function)
     return click.option(
         "--credentials",
@@ -86,7 +92,8 @@ def config_command() -> None:
 def _validate(*, path: Path) -> None:
     """Check a file without the service.
 
-    The service checks more when the file is applied, such as whether a credential exists.
+    The service checks more, such as whether a credential exists. A schedule without cron and
+    every_seconds is named: it is valid only if it exists, which `plan` checks.
 
     \b
       taskflow config validate --file taskflow.yaml
@@ -94,6 +101,10 @@ def _validate(*, path: Path) -> None:
     wanted = _read(path)
     count = sum(map(len, wanted.sections.values()))
     click.echo(f"{path} is valid: {count} resource{'' if count == 1 else 's'}")
+    if names := wanted.without_trigger:
+        click.echo(
+            f"neither cron nor every_seconds, so these schedules must exist: {', '.join(names)}"
+        )
 
 
 @config_command.command("plan")
@@ -118,7 +129,7 @@ def _plan(
       taskflow config plan --prune --check
     """
     wanted, options = _read(path), Options(prune, credentials)
-    changes = service.call(lambda client: plan_of(wanted, client, options))
+    changes = service.call(lambda client: _planned(path, wanted, client, options))
     _print(changes, as_json=as_json)
     if check and changes:
         raise click.exceptions.Exit(ExitStatus.FAILED)
@@ -127,29 +138,39 @@ def _plan(
 @config_command.command("apply")
 @file_option
 @plan_options
+@click.option("--yes", "-y", is_flag=True, help="With --prune, do not ask for confirmation.")
 @_json_option
 @service_options
 def _apply(
-    *, path: Path, prune: bool, credentials: bool, as_json: bool, service: RemoteService
+    *,
+    path: Path,
+    prune: bool,
+    credentials: bool,
+    yes: bool,
+    as_json: bool,
+    service: RemoteService,
 ) -> None:
     """Make the changes that `plan` shows. A second call changes nothing.
 
     All of the file is validated first. The changes are made one by one, so if the service rejects
-    one, the earlier ones stay: correct the file, and apply it again.
+    one, the earlier ones stay: correct the file, and apply it again. Before resources are deleted,
+    you are asked to confirm; without a terminal, --yes is required for that.
 
     \b
       taskflow config apply
-      taskflow config apply --prune
+      taskflow config apply --prune --yes
     """
     wanted, options = _read(path), Options(prune, credentials)
 
     async def work(client: Client) -> list[Change]:
-        changes = await plan_of(wanted, client, options)
+        changes = await _planned(path, wanted, client, options)
+        if not yes:
+            _confirm_deletions(changes)
         for number, change in enumerate(changes):
             try:
                 await change.apply(client)
             except ClientError:
-                _print(changes[:number], as_json=as_json)
+                _print_changes(changes[:number], as_json=as_json)
                 what = f"{change.section.kind} {safe(change.name)}"
                 click.echo(
                     f"{number} of {len(changes)} changes were made; rejected: {what}", err=True
@@ -194,16 +215,49 @@ def _read(path: Path) -> Wanted:
         text = sys.stdin.read() if str(path) == STANDARD_INPUT else path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"{path} cannot be read: {error}", ExitStatus.USAGE) from None
-    missing: set[str] = set()
-    document = with_variables(loaded(text, str(path)), missing)
-    if missing:
-        names = ", ".join(sorted(missing))
+    variables = Variables()
+    document = variables.replaced(loaded(text, str(path)))
+    if variables.malformed:
+        raise Failure(f"{path} is invalid: {'; '.join(variables.malformed)}", ExitStatus.USAGE)
+    if variables.missing:
+        names = ", ".join(sorted(variables.missing))
         raise Failure(f"{path}: these variables are not set: {names}", ExitStatus.USAGE)
-    try:
+    with _failing_for(path):
         return wanted_of(document)
+
+
+@contextlib.contextmanager
+def _failing_for(path: Path) -> Iterator[None]:
+    """Turn validation errors into the failure of a file."""
+    try:
+        yield
     except Unprocessable as error:
         reasons = "; ".join(map(_reason, error.errors))
         raise Failure(f"{path} is invalid: {reasons}", ExitStatus.USAGE) from None
+
+
+async def _planned(path: Path, wanted: Wanted, client: Client, options: Options) -> list[Change]:
+    with _failing_for(path):
+        return await plan_of(wanted, client, options)
+
+
+def _confirm_deletions(changes: Sequence[Change]) -> None:
+    """Ask for confirmation if resources would be deleted.
+
+    Raises:
+        Failure: The user answered no, or there is no terminal.
+    """
+    deleted = [
+        f"{change.section.kind} {safe(change.name)}"
+        for change in changes
+        if change.action is Action.DELETE
+    ]
+    if not deleted:
+        return
+    named = deleted[:MAX_NAMED]
+    if len(deleted) > MAX_NAMED:
+        named.append(f"{len(deleted) - MAX_NAMED} more")
+    confirm(f"delete {len(deleted)} of {len(changes)} changed resources: {', '.join(named)}?")
 
 
 def _reason(error: FieldError) -> str:
@@ -215,14 +269,18 @@ def _reason(error: FieldError) -> str:
 
 
 def _print(changes: Sequence[Change], *, as_json: bool) -> None:
-    if as_json:
-        for change in changes:
-            output.json_line(_document_of(change))
-        return
+    _print_changes(changes, as_json=as_json)
+    if not as_json:
+        click.echo(summary_of(changes))
+
+
+def _print_changes(changes: Sequence[Change], *, as_json: bool) -> None:
     for change in changes:
+        if as_json:
+            output.json_line(_document_of(change))
+            continue
         for line in text_of(change):
             click.echo(safe(line))
-    click.echo(summary_of(changes))
 
 
 def _document_of(change: Change) -> dict[str, Any]:

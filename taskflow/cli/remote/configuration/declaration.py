@@ -5,12 +5,14 @@ Its parts are the declarations of the API, so a field of the API is a field of t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from taskflow.cli.remote.configuration.json_values import check_values
 from taskflow.model.credential import Credential
 from taskflow.model.errors import RequestError
 from taskflow.model.request import RequestPayload
@@ -21,6 +23,7 @@ from taskflow.schema.new_task import new_task_of
 from taskflow.schema.payload import MASK_BYTES
 from taskflow.schema.queues import QueueRequest
 from taskflow.schema.reader import Fields, Reader
+from taskflow.schema.schedule_rules import check_template, timing_of, triggers_of
 from taskflow.schema.schedules import ScheduleRequest
 from taskflow.schema.topics import EndpointRequest, TopicRequest
 from taskflow.schema.validation_errors import ValidationErrors, token
@@ -69,12 +72,33 @@ class Wanted(msgspec.Struct, frozen=True):
 
     sections: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
+    @property
+    def without_trigger(self) -> list[str]:
+        """The names of schedules without ``cron`` and ``every_seconds``: these must exist."""
+        found = self.sections.get("schedules", {})
+        return [name for name, given in found.items() if not triggers_of(fields_of(given))]
+
 
 _READER: Final = Reader(Configuration)
 _QUEUE: Final = Reader(QueueRequest, ignored=queues.ONLY_SHOWN)
-_SCHEDULE: Final = Reader(ScheduleRequest, ignored=schedules.ONLY_SHOWN)
+_MASKED_SCHEDULE: Final = Reader(ScheduleRequest, ignored=schedules.ONLY_SHOWN)
+_SCHEDULE: Final = Reader(
+    ScheduleRequest, ignored=schedules.ONLY_SHOWN, custom={"task": lambda text, _: text}
+)
 _TOPIC: Final = Reader(TopicSection, ignored=topics.TOPIC_ONLY_SHOWN)
 _ENDPOINT: Final = Reader(EndpointRequest, ignored=topics.ENDPOINT_ONLY_SHOWN)
+
+
+def fields_of(given: Mapping[str, Any]) -> Fields:
+    """Return fields of a file as the API receives them."""
+    return {name: msgspec.Raw(msgspec.json.encode(one)) for name, one in given.items()}
+
+
+def check_merged_schedule(name: str, merged: Mapping[str, Any], errors: ValidationErrors) -> None:
+    """Add what is wrong with the times of a schedule after the file is applied."""
+    fields, under = fields_of(merged), f"/schedules/{name}"
+    known = {one: raw for one, raw in fields.items() if one != "task"}
+    timing_of(fields, _SCHEDULE.read(known, errors, under=under), errors, under=under)
 
 
 def wanted_of(document: Any) -> Wanted:
@@ -84,6 +108,8 @@ def wanted_of(document: Any) -> Wanted:
         Unprocessable: Some are invalid; ``errors`` has the place of each.
     """
     errors = ValidationErrors()
+    check_values(document, errors)
+    errors.raise_if_any()
     document = {} if document is None else document
     if not isinstance(document, dict):
         errors.add("", f"the file must be an object of {', '.join(SECTIONS)}")
@@ -150,7 +176,7 @@ def _read_endpoints(
 
 def _check(section: str, given: Mapping[str, Any], under: str, errors: ValidationErrors) -> None:
     """Add what is wrong with a resource, as far as the service is not needed for it."""
-    fields: Fields = {name: msgspec.Raw(msgspec.json.encode(one)) for name, one in given.items()}
+    fields = fields_of(given)
     label = ".".join(under.split("/")[1:])
     match section:
         case "credentials":
@@ -168,17 +194,35 @@ def _check(section: str, given: Mapping[str, Any], under: str, errors: Validatio
 
 
 def _check_schedule(fields: Fields, under: str, label: str, errors: ValidationErrors) -> None:
-    _SCHEDULE.read(fields, errors, under=under)
+    # Masked values stay as they are, if there are some: only the service knows.
+    task = bytes(fields.get("task", b""))
+    is_masked = MASK_BYTES in task
+    given = (_MASKED_SCHEDULE if is_masked else _SCHEDULE).read(fields, errors, under=under)
+    timing_of(fields, given, errors, under=under, is_partial=True)
     if "task" not in fields:
         errors.add(f"{under}/task", f"{label}.task is missing")
-    elif (task := bytes(fields["task"])).startswith(b"{") and MASK_BYTES not in task:
-        # Masked values stay as they are, if there are some: only the service knows.
+    elif not task.startswith(b"{"):
+        errors.add(f"{under}/task", f"{label}.task must be an object, as POST /tasks accepts it")
+    elif not is_masked:
         _check_part(
             lambda: new_task_of(task, max_attempts=1, can_sign=True),
             f"{under}/task",
             f"{label}.task",
             errors,
         )
+        _check_part(lambda: _check_template(task), under, label, errors)
+
+
+def _check_template(task: bytes) -> None:
+    """Reject fields that the tasks of a schedule cannot have.
+
+    Raises:
+        Unprocessable: There are some.
+    """
+    errors = ValidationErrors()
+    with contextlib.suppress(RequestError):  # its errors have been added
+        check_template(new_task_of(task, max_attempts=1, can_sign=True), errors)
+    errors.raise_if_any()
 
 
 def _check_part(read: Any, under: str, label: str, errors: ValidationErrors) -> None:

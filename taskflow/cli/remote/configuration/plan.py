@@ -11,6 +11,7 @@ import msgspec
 from taskflow.cli.remote.configuration.declaration import Wanted
 from taskflow.cli.remote.configuration.resources import ALL, Credentials, Fields, Section
 from taskflow.client.asynchronous.client import Client
+from taskflow.schema.validation_errors import ValidationErrors
 
 HIDDEN: Final = "(not shown)"
 _EMPTY: Final[tuple[Any, ...]] = ({}, [])
@@ -73,7 +74,12 @@ class Options(NamedTuple):
 
 
 async def plan_of(wanted: Wanted, client: Client, options: Options) -> list[Change]:
-    """Return the changes, in the order in which they are applied."""
+    """Return the changes, in the order in which they are applied.
+
+    Raises:
+        Unprocessable: A resource would be invalid together with its fields now.
+    """
+    errors = ValidationErrors()
     changes: list[Change] = []
     deletions: list[Change] = []
     for section in ALL:
@@ -81,6 +87,8 @@ async def plan_of(wanted: Wanted, client: Client, options: Options) -> list[Chan
             continue
         named = wanted.sections[section.name]
         current = await section.current(client)
+        for name, given in named.items():
+            section.check(name, given, current.get(name), errors)
         changes += _changes(section, named, current, options)
         if options.prune:
             deletions += [
@@ -88,6 +96,7 @@ async def plan_of(wanted: Wanted, client: Client, options: Options) -> list[Chan
                 for name in current
                 if name not in named
             ]
+    errors.raise_if_any()
     return changes + deletions[::-1]
 
 

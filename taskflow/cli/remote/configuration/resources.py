@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 from msgspec import UNSET
 
+from taskflow.cli.remote.configuration.declaration import check_merged_schedule
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.options import Submission
 from taskflow.model.keyring import NO_KEYS
@@ -22,6 +23,7 @@ from taskflow.model.topics import Endpoint, Topic
 from taskflow.schema.queues import Permissions, QueueRequest, patch_of
 from taskflow.schema.schedules import ScheduleRequest
 from taskflow.schema.topics import EndpointRequest, TopicRequest
+from taskflow.schema.validation_errors import ValidationErrors
 
 # The service checks these.
 _ANY: Final = Permissions(
@@ -54,6 +56,11 @@ class Section(abc.ABC):
     @abc.abstractmethod
     async def current(self, client: Client) -> dict[str, Fields]:
         """Return the resources of the service, each with the fields that a file can have."""
+
+    def check(  # noqa: B027 - most sections have no such rules
+        self, name: str, given: Fields, current: Fields | None, errors: ValidationErrors
+    ) -> None:
+        """Add what is wrong with a resource after the file is applied, beyond its own fields."""
 
     @abc.abstractmethod
     def shown(self, given: Fields, current: Fields | None) -> Fields:
@@ -165,6 +172,11 @@ class Schedules(Section):
 
     async def current(self, client: Client) -> dict[str, Fields]:
         return {one.name: _given(one, ScheduleRequest) async for one in client.schedules.iter()}
+
+    def check(
+        self, name: str, given: Fields, current: Fields | None, errors: ValidationErrors
+    ) -> None:
+        check_merged_schedule(name, {**(current or {}), **_one_trigger(given)}, errors)
 
     def shown(self, given: Fields, current: Fields | None) -> Fields:
         shown = dict(_as_shown(_one_trigger(given), ScheduleRequest, Schedule))

@@ -1,36 +1,110 @@
-"""YAML with references to variables of the environment: ``${NAME}``."""
+"""YAML: its loader, with limits, and its writer."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Hashable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 
 from taskflow.cli.exit_status import ExitStatus, Failure
+from taskflow.cli.remote.configuration.variables import escaped
 
 MAX_FILE_BYTES: Final = 4 * 2**20
-_REFERENCE: Final = re.compile(r"(\$)?\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+MAX_NODES: Final = 100_000
+"""Maximum number of names and values of a document, after its aliases are expanded."""
+MAX_DEPTH: Final = 64
+"""Maximum nesting of a document, after its aliases are expanded."""
+
 _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
+_TEXT: Final = "tag:yaml.org,2002:str"
+_MERGE: Final = "tag:yaml.org,2002:merge"
+_INVALID: Final = (ValueError, LookupError, AttributeError, TypeError)
+"""What PyYAML raises for a scalar that its tag does not allow, such as ``!!int x`` and ``0x_``."""
+
+
+class _Size(NamedTuple):
+    """The number of names and values of a node, and how deep they are nested."""
+
+    nodes: int
+    depth: int
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads times as text, and rejects names that are given twice."""
+    """Reads times as text, and limits the size of documents.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 - the signature of PyYAML
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for name in names:
-            if not isinstance(name, str):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the name {name!r} must be text: put it in quotes", node.start_mark
-                )
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"{twice!r} is given twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
+    Rejects names that are given twice or are not text, and aliases that contain themselves.
+    """
+
+    def __init__(self, text: str, source: str) -> None:
+        super().__init__(text)
+        self.name = source  # for messages
+        self._nodes = 0
+        self._depth = 0
+        self._deepest = 0
+        self._anchored: dict[str, _Size] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node; an alias counts as all that it stands for."""
+        event: yaml.NodeEvent = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            self._add_alias(event)
+            return super().compose_node(parent, index)
+        nodes, deepest = self._nodes, self._deepest
+        self._depth += 1
+        self._deepest = self._depth
+        self._add(1, self._depth, event)
+        node = super().compose_node(parent, index)
+        if event.anchor is not None:
+            size = _Size(self._nodes - nodes, self._deepest - self._depth + 1)
+            self._anchored[event.anchor] = size
+        self._deepest = max(self._deepest, deepest)
+        self._depth -= 1
+        return node
+
+    def _add_alias(self, event: yaml.AliasEvent) -> None:
+        if event.anchor in self._anchored:
+            size = self._anchored[event.anchor]
+            self._add(size.nodes, self._depth + size.depth, event)
+        elif event.anchor in self.anchors:
+            raise _error(f"the alias *{event.anchor} contains itself", event)
+
+    def _add(self, nodes: int, depth: int, event: yaml.Event) -> None:
+        self._nodes += nodes
+        self._deepest = max(self._deepest, depth)
+        if self._nodes > MAX_NODES:
+            reason = f"it has more than {MAX_NODES} names and values, with its aliases expanded"
+        elif depth > MAX_DEPTH:
+            reason = f"it is nested deeper than {MAX_DEPTH} levels, with its aliases expanded"
+        else:
+            return
+        raise _error(reason, event)
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a mapping; its names are checked before ``<<`` is merged into it."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag not in (_TEXT, _MERGE):
+                shown = key.value if isinstance(key, yaml.ScalarNode) else f"of this {key.id}"
+                reason = f"the name {shown} must be text: put it in quotes"
+            elif key.value in seen:
+                reason = f"{key.value!r} is given twice"
+            else:
+                seen.add(key.value)
+                continue
+            raise _error(reason, key)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - the signature of PyYAML
+        """Return the value of a node."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except _INVALID:
+            raise _error(f"the value is not a valid {node.tag}", node) from None
+
+
+def _error(reason: str, at: yaml.Event | yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=reason, problem_mark=at.start_mark)  # type: ignore[arg-type]
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -42,54 +116,24 @@ _Loader.yaml_implicit_resolvers = {
 def loaded(text: str, source: str) -> Any:
     """Return the values of a YAML document.
 
+    Args:
+        text: The document.
+        source: The name of its file, for messages.
+
     Raises:
         Failure: It is not YAML, or too large.
     """
     if len(text) > MAX_FILE_BYTES:
         raise Failure(f"{source} is larger than {MAX_FILE_BYTES} bytes", ExitStatus.USAGE)
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a subclass of SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
+        return _Loader(text, source).get_single_data()
+    except yaml.YAMLError as error:
+        if isinstance(error, yaml.reader.ReaderError):
+            error.name = source
         reason = " ".join(str(error).split())
         raise Failure(f"{source} is not valid YAML: {reason}", ExitStatus.USAGE) from None
 
 
 def dumped(value: Any) -> str:
     """Return a value as YAML; what looks like a reference is escaped."""
-    return yaml.safe_dump(_escaped(value), sort_keys=False, allow_unicode=True, width=100)
-
-
-def with_variables(value: Any, missing: set[str], environ: Mapping[str, str] | None = None) -> Any:
-    """Return a value with the references in its texts replaced; ``$${`` stands for ``${``.
-
-    Args:
-        value: The values of the document.
-        missing: Receives the names of variables that are not set.
-        environ: The environment; ``None`` for the one of the process.
-    """
-    known = os.environ if environ is None else environ
-
-    def replaced(found: re.Match[str]) -> str:
-        if found[1]:
-            return found[0][1:]
-        if found[2] not in known:
-            missing.add(found[2])
-        return known.get(found[2], "")
-
-    if isinstance(value, str):
-        return _REFERENCE.sub(replaced, value)
-    if isinstance(value, dict):
-        return {name: with_variables(one, missing, known) for name, one in value.items()}
-    if isinstance(value, list):
-        return [with_variables(one, missing, known) for one in value]
-    return value
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, str):
-        return _REFERENCE.sub(lambda found: f"${found[0]}", value)
-    if isinstance(value, dict):
-        return {name: _escaped(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_escaped(one) for one in value]
-    return value
+    return yaml.safe_dump(escaped(value), sort_keys=False, allow_unicode=True, width=100)
