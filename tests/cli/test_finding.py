@@ -67,7 +67,7 @@ class TestList:
         assert document == memory_server.show(task_id)
 
     def test_columns(self, cli_of_each, service):
-        """Those that are asked for, in that order; what has no value sorts last."""
+        """The columns that are asked for, in that order; what has no value sorts last."""
         queue = f"columns-{service.is_in_memory}"
         ended, low, high = (
             hand_in(service, payload="x:", queue=queue, tags={"a": 1}, **more)

@@ -17,8 +17,8 @@ NAMED = re.compile(r"\b(?:one|an?) ([A-Z]\w+)(?= object|\b)")
 REPORTS = {("bench",), ("config", "apply"), ("config", "plan"), ("doctor",)}
 URL = "http://127.0.0.1:9/"
 SECRET = '{"kind": "bearer", "token": "of-the-test", "hosts": ["x.invalid"]}'
-# In order: each needs what the ones before it have made. ID is the id of the task, GROUP that of
-# the group.
+# In order: each needs what the ones before it have made. ID is the id of the task, and GROUP is the
+# id of the group.
 COMMANDS = (
     ("submit", URL, "--queue", "json"),
     ("list", "--queue", "json"),
@@ -66,7 +66,7 @@ COMMANDS = (
 
 
 def test_no_command_is_missing():
-    """Each command with --json is among those that are run."""
+    """Each command with --json is run."""
     with_json = {
         path
         for path, command in ALL.items()

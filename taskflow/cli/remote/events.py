@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import click
 from rich.text import Text
@@ -12,16 +10,15 @@ from rich.text import Text
 from taskflow.cli import output
 from taskflow.cli.exit_status import complain
 from taskflow.cli.output import STYLES
+from taskflow.cli.remote.options import STATUSES
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
-from taskflow.cli.remote.task_ids import TASK_ID, full_id
-from taskflow.cli.remote.values import TAG, dict_of
+from taskflow.cli.remote.task_ids import full_id
+from taskflow.cli.remote.values import TAG, TASK_ID, dict_of
 from taskflow.cli.text import moment, safe
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.errors import EventsMissed
 from taskflow.model.event import TaskEvent
-from taskflow.model.task import TagValue, TaskStatus
-
-_STATUSES: Final = click.Choice([status.value for status in TaskStatus], case_sensitive=False)
+from taskflow.model.task import TagValue
 
 
 @click.command("events")
@@ -37,7 +34,7 @@ _STATUSES: Final = click.Choice([status.value for status in TaskStatus], case_se
 @click.option(
     "--status",
     "statuses",
-    type=_STATUSES,
+    type=STATUSES,
     multiple=True,
     help="Only changes to this status, or to one of several.",
 )
@@ -75,46 +72,24 @@ def events_command(  # noqa: PLR0913 - each is an option
     if task_id is not None and (queue is not None or tags):
         raise click.UsageError("give either an id, or --queue and --tag")
     wanted = dict_of(tags, "--tag")
-    service.call(
-        partial(
-            _follow,
-            task_id=task_id,
-            queue=queue,
-            tags=wanted,
-            statuses={status.upper() for status in statuses},
-            after=after,
-            limit=limit,
-            as_json=as_json,
-        )
-    )
 
+    async def follow(client: Client) -> None:
+        one = None if task_id is None else await full_id(client, task_id)
+        shown = 0
+        async with client.iter_events(one, queue=queue, tags=wanted, after=after) as events:
+            while limit is None or shown < limit:
+                try:
+                    event = await anext(events, None)
+                except EventsMissed as error:
+                    complain(str(error))
+                    continue
+                if event is None:
+                    return
+                if not statuses or event.status in statuses:
+                    shown += 1
+                    _print(event, as_json=as_json)
 
-async def _follow(  # noqa: PLR0913 - each is an option
-    client: Client,
-    *,
-    task_id: str | None,
-    queue: str | None,
-    tags: Mapping[str, TagValue] | None,
-    statuses: set[str],
-    after: int | None,
-    limit: int | None,
-    as_json: bool,
-) -> None:
-    one = None if task_id is None else await full_id(client, task_id)
-    shown = 0
-    async with client.iter_events(one, queue=queue, tags=tags, after=after) as events:
-        while limit is None or shown < limit:
-            try:
-                event = await anext(events, None)
-            except EventsMissed as error:
-                complain(str(error))
-                continue
-            if event is None:
-                return
-            if statuses and event.status not in statuses:
-                continue
-            shown += 1
-            _print(event, as_json=as_json)
+    service.call(follow)
 
 
 def _print(event: TaskEvent, *, as_json: bool) -> None:

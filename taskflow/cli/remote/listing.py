@@ -167,9 +167,8 @@ def list_command(
     tasks = service.call(
         lambda client: client.list_tasks(limit=limit, fields=sorted(fields), **wanted)
     )
-    listed = list(tasks)
-    if order is not None:
-        listed = _sorted(tasks, order, is_descending=(sort or "").startswith("-"))
+    is_descending = (sort or "").startswith("-")
+    listed = tasks if order is None else _sorted(tasks, order, is_descending=is_descending)
     row_of = partial(_row_of, columns=chosen, is_short=output.is_terminal())
     output.table([one.column for one in chosen], map(row_of, listed))
     if tasks.missing_cells:

@@ -8,7 +8,8 @@ import click
 
 from taskflow.cli import output
 from taskflow.cli.remote.remote_service import RemoteService, address_for, service_options
-from taskflow.cli.remote.task_ids import TASK_ID, full_id
+from taskflow.cli.remote.task_ids import full_id
+from taskflow.cli.remote.values import TASK_ID
 from taskflow.client.calls import shown_url
 
 

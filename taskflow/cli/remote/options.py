@@ -275,10 +275,10 @@ _COMPLETION: Final[Mapping[str, tuple[str, str]]] = {
     "mode": ("--completion", "completion_mode"),
     "within_seconds": ("--within", "completion_within"),
 }
-_STATUSES: Final = click.Choice([status.value for status in TaskStatus], case_sensitive=False)
+STATUSES: Final = click.Choice([status.value for status in TaskStatus], case_sensitive=False)
 _MEMBER_SETTINGS: Final[Mapping[str, dict[str, Any]]] = {
     "--unique-key": {"metavar": "KEY", "help": help_of(TaskRequest, "unique")},
-    "--unique-while": {"type": _STATUSES, "multiple": True},
+    "--unique-while": {"type": STATUSES, "multiple": True},
     "--debounce-key": {"metavar": "KEY", "help": help_of(TaskRequest, "debounce")},
     "--completion": {"help": help_of(TaskRequest, "completion")},
 }

@@ -6,8 +6,7 @@ import datetime as dt
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import click
 import msgspec
@@ -16,7 +15,8 @@ from taskflow.cli import output
 from taskflow.cli.output import Column
 from taskflow.cli.remote.events import line_of
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
-from taskflow.cli.remote.task_ids import TASK_ID, full_id
+from taskflow.cli.remote.task_ids import full_id
+from taskflow.cli.remote.values import TASK_ID
 from taskflow.cli.text import moment, moment_and_age, safe
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.task import Download, Task
@@ -63,17 +63,22 @@ def show_command(
     """
     if result and (attempts or as_json):
         raise click.UsageError("--result can be combined with --watch only")
-    task_id = service.call(lambda client: full_id(client, given))
-    if watch:
-        service.call(partial(_watch, task_id=task_id, as_json=as_json, is_quiet=result))
-    if result:
-        write_result(service.call(lambda client: client.download(task_id)))
+
+    async def read(client: Client) -> Download | tuple[Task, list[AttemptRecord]]:
+        task_id = await full_id(client, given)
+        if watch:
+            await _watch(client, task_id, as_json=as_json, is_quiet=result)
+        if result:
+            return await client.download(task_id)
+        task = await client.get(task_id)
+        needs_response = task.status is TaskStatus.FAILED and not as_json
+        return task, await client.attempts(task_id) if attempts or needs_response else []
+
+    found = service.call(read)
+    if isinstance(found, Download):
+        write_result(found)
         return
-    task = service.call(lambda client: client.get(task_id))
-    needs_response = task.status is TaskStatus.FAILED and not as_json
-    made: list[AttemptRecord] = []
-    if attempts or needs_response:
-        made = service.call(lambda client: client.attempts(task_id))
+    task, made = found
     if as_json:
         for one in made if watch else [task, *made]:
             output.json_line(one)
@@ -85,7 +90,7 @@ def show_command(
         output.table(_COLUMNS, map(attempt_row, made))
 
 
-async def _watch(client: Client, *, task_id: Any, as_json: bool, is_quiet: bool) -> None:
+async def _watch(client: Client, task_id: uuid.UUID, *, as_json: bool, is_quiet: bool) -> None:
     async with client.iter_events(task_id) as events:
         async for event in events:
             if is_quiet:

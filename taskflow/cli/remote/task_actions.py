@@ -19,7 +19,8 @@ from taskflow.cli.remote.remote_service import (
     interrupted_at_once,
     service_options,
 )
-from taskflow.cli.remote.task_ids import TASK_ID, full_id
+from taskflow.cli.remote.task_ids import full_id
+from taskflow.cli.remote.values import TASK_ID
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.errors import Conflict, NotFound
 from taskflow.client.options import Filters

@@ -1,10 +1,9 @@
-"""Ids of tasks on the command line: whole, or their first 8 or more digits."""
+"""Completes ids of tasks of which the command line has the first digits."""
 
 from __future__ import annotations
 
-import re
 import uuid
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import click
 
@@ -14,34 +13,10 @@ from taskflow.client.asynchronous.client import Client
 from taskflow.client.task import Task
 from taskflow.model.filter import url_of
 
-if TYPE_CHECKING:
-    _ParamType = click.ParamType[Any]
-else:
-    _ParamType = click.ParamType
-
 MAX_LISTED: Final = 10
 _FIELDS: Final = ("queue",)
 _MAX_URL: Final = 60
 _ID_DIGITS: Final = 32
-_PREFIX: Final = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]){0,24}-?")
-
-
-class TaskId(_ParamType):
-    """The id of a task, or its first 8 or more digits; ``full_id`` completes it."""
-
-    name = "id"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        """Check it."""
-        text = str(value).strip().lower()
-        if not _PREFIX.fullmatch(text):
-            self.fail(
-                f"{value!r} is neither the id of a task nor its first 8 or more digits", param, ctx
-            )
-        return text
-
-
-TASK_ID: Final = TaskId()
 
 
 async def full_id(client: Client, text: str) -> uuid.UUID:

@@ -23,6 +23,7 @@ NO_LIMIT: Final = "none"
 _UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|min|m|h|d|w)?")
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_ID_PREFIX: Final = re.compile(r"[0-9a-f]{8}(?:-?[0-9a-f]){0,24}-?")
 
 
 class Duration(_ParamType):
@@ -97,6 +98,21 @@ class HeaderField(_ParamType):
         return name.strip(), text.strip()
 
 
+class TaskId(_ParamType):
+    """The id of a task, or its first 8 or more digits; ``full_id`` completes it."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """Check it."""
+        text = str(value).strip().lower()
+        if not _ID_PREFIX.fullmatch(text):
+            self.fail(
+                f"{value!r} is neither the id of a task nor its first 8 or more digits", param, ctx
+            )
+        return text
+
+
 class TextOrFile(_ParamType):
     """Text, or ``@FILE`` for the text of a file without leading and trailing whitespace."""
 
@@ -139,6 +155,7 @@ FUTURE: Final = Moment()
 PAST: Final = Moment(may_be_age=True)
 TEXT_OR_FILE: Final = TextOrFile()
 TAG: Final = Tag()
+TASK_ID: Final = TaskId()
 HEADER_FIELD: Final = HeaderField()
 
 
