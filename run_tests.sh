@@ -9,11 +9,12 @@
 #                                a scenario, and Patroni with its default timings
 #                                (--chaos-seed N, --chaos-rate TASKS_A_SECOND, --chaos-seconds S)
 #   ./run_tests.sh --failover .. all failovers, with timings of seconds
-#   ./run_tests.sh --fuzz ...    the random tests in their long form: the API by its own document for
+#   ./run_tests.sh --fuzz ...    all other tests in their long form: the API by its own document for
 #                                minutes on each store (--fuzz-examples N, --fuzz-seed N),
-#                                sequences of calls to the stores, messages in HTTP/1.1, and large
-#                                values of each field; and the API, the clients and the command
-#                                line on both stores; for a scheduled job
+#                                sequences of calls to the stores, messages in HTTP/1.1, large values
+#                                of each field, invalid rows, and the tests marked "long"; and the
+#                                API, the clients and the command line on both stores; for a
+#                                scheduled job
 #   ./run_tests.sh --smoke URL   only the smoke's six requests, sent to a server that runs
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
@@ -159,14 +160,13 @@ case ${1-} in
     test_all_pythons "${@:2}"
     ;;
 --chaos)
-    exec "$venv/bin/python" -m pytest tests/chaos tests/failover -s "$@"
+    exec "$venv/bin/python" -m pytest -m heavy tests/chaos tests/failover tests/service -s "$@"
     ;;
 --failover)
     exec "$venv/bin/python" -m pytest tests/failover -s "$@"
     ;;
 --fuzz)
-    exec "$venv/bin/python" -m pytest tests/fuzz tests/store/test_stateful.py tests/store/test_archive_contract.py \
-        tests/http1/test_differences.py tests/api tests/cli tests/client -s "$@"
+    exec "$venv/bin/python" -m pytest -p tests.fuzz.conftest -m 'not heavy' -s "$@"
     ;;
 --smoke)
     exec "$venv/bin/python" tests/smoke.py "${2:?run_tests.sh: --smoke needs the URL of a server}"

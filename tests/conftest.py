@@ -92,7 +92,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Start with what takes longest; leave out what is for a scheduled job, or for no --fast."""
     items.sort(key=_place)
     is_fast = config.getoption("--fast")
-    if not config.getoption("--fuzz", default=False):
+    is_long = any(config.getoption(name, default=False) for name in ("--fuzz", "--chaos"))
+    if not is_long:
         _leave_out(config, items, lambda item: item.get_closest_marker("long") is not None)
         if not is_fast:
             ids = {item.nodeid for item in items}

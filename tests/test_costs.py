@@ -38,7 +38,7 @@ from tests.loopback import OPEN
 
 SETTINGS = Settings(**OPEN)
 WARM_UP_TASKS = 2_000
-TASKS = 10_000
+TASKS = 4_000
 CALLERS = 16
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 

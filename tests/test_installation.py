@@ -189,6 +189,7 @@ def test_without_extras_the_command_says_what_is_missing(alone):
     assert line.endswith(f"run {install_command('server')}")
 
 
+@pytest.mark.long
 def test_the_extra_cli_has_the_commands_over_http(command_line):
     """No more is needed to call a service; for the rest it says what is missing."""
     asking, folder = command_line, command_line[1]
@@ -213,6 +214,7 @@ def test_the_extra_cli_has_the_commands_over_http(command_line):
     )
 
 
+@pytest.mark.long
 def test_without_the_embedded_database_it_says_so(served):
     """In one line; with a database of one's own nothing is missing."""
     with open_folder() as data:

@@ -369,12 +369,14 @@ def values(table: str, column: str, kind: str) -> list[str | None]:
     return [None, *(value for value in HOSTILE[kind] if value not in left_out), *more]
 
 
-def insert_all(connection: psycopg.Connection, table: str, column: str, kind: str) -> int:
-    """Put in all hostile rows that the schema permits, and return how many it does."""
-    rows = (
+def insert_all(
+    connection: psycopg.Connection, table: str, column: str, kind: str, part: slice = slice(None)
+) -> int:
+    """Put in all hostile rows that the schema permits, or a part, and return how many it does."""
+    rows = [
         {**good, column: value} for good in GOOD[table] for value in values(table, column, kind)
-    )
-    statements = [_statement(table, row) for row in rows]
+    ]
+    statements = [_statement(table, row) for row in rows[part]]
     connection.execute(_INSERT_EACH)
     [(count,)] = connection.execute("SELECT pg_temp.insert_each(%s)", [statements]).fetchall()
     return count

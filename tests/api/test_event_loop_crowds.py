@@ -45,7 +45,8 @@ def raw_target() -> Iterator[RawTarget]:
         yield target
 
 
-@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["memory", "postgres"])
 def test_results(kind, database_uri, raw_target):
     """The worst responses are fetched, stored, sent to callbacks, and shown everywhere."""
     with measuring(MEMORY_URL if kind == "memory" else database_uri) as measured:
@@ -102,6 +103,7 @@ def test_waiting(measured, raw_target):
     measured.watch("clients that wait", wait)
 
 
+@pytest.mark.long
 def test_watching(measured):
     """Very many clients watch all tasks while a thousand are added."""
     tasks = b"[%b]" % b",".join([LATER % (b"", b"")] * 1000)
@@ -148,6 +150,7 @@ def test_bulk_actions(measured):
     measured.watch("bulk actions", act)
 
 
+@pytest.mark.long
 def test_schedules():
     """A thousand schedules are due at the same moments, whenever they were made."""
     task = {"payload": "http://a.invalid/", "delay_seconds": 86400}

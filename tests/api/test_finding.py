@@ -357,6 +357,7 @@ def settled(count) -> int:
 class TestLongStreams:
     COUNT = 50_000
 
+    @pytest.mark.long
     def test_constant_memory(self, database_uri):
         """50,000 tasks, of 45 MB as JSON: the process does not grow with them."""
         with LiveServer(database_url=database_uri) as server:

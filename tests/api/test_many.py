@@ -236,6 +236,7 @@ class TestStream:
             [summary] = stream(server, lines * 20)
             assert (summary["accepted"], summary["error"]["status"]) == (0, 429)
 
+    @pytest.mark.long
     def test_forty_megabytes_in_constant_memory(self, postgres_api):
         """All of them are kept; the process grows by less than they are long."""
         lines = b'{"payload": "' + b"x" * 8000 + b'", "delay_seconds": 86400, "queue": "large"}\n'

@@ -30,7 +30,15 @@ def nodes_url(server: Server, way: ThawingWay) -> str:
     return url_of(make_conninfo(server.conninfo, host=str(way.folder)))
 
 
-@pytest.mark.parametrize("thaw", Thaw, ids=lambda thaw: thaw.name.lower())
+@pytest.mark.parametrize(
+    "thaw",
+    [
+        pytest.param(
+            thaw, id=thaw.name.lower(), marks=[pytest.mark.long] * (thaw is Thaw.FORGOTTEN)
+        )
+        for thaw in Thaw
+    ],
+)
 def test_the_path_to_the_database_freezes(scene, way, thaw):
     """While it is frozen nothing is promised; after the thaw work goes on at once."""
     with scene.under_load() as load:

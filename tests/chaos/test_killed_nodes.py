@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 
+
+@pytest.mark.long  # the other test kills nodes one at a time, too
 def test_one_node_is_killed(scene):
     """After a SIGKILL others are at work on the dead node's tasks soon after its lease."""
     with scene.under_load() as load:

@@ -216,6 +216,7 @@ class TestLines:
         [row] = cli.ok("stats", "--queue", "many").rows
         assert row[:3] == ["many", "6000", "0"]
 
+    @pytest.mark.long
     def test_memory_does_not_grow_with_them(self, cli):
         """Twenty times as many lines take no more of it."""
         most_kib = []

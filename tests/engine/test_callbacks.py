@@ -10,6 +10,7 @@ import pytest
 import trio
 from standardwebhooks import Webhook
 
+from taskflow.engine import housekeeping, parking
 from taskflow.engine.context import EngineContext
 from taskflow.engine.node import Engine
 from taskflow.fetch.interface import Fetcher
@@ -22,8 +23,17 @@ from tests.engine.conftest import response
 from tests.logs import capture_logs
 from tests.loopback import SECRET
 
-DAYS = {"heartbeat_seconds": 40_000.0, "lease_seconds": 86_400.0, "poll_seconds": 86_400.0}
+DAY = 86_400.0
+DAYS = {"heartbeat_seconds": 40_000.0, "lease_seconds": DAY, "poll_seconds": DAY}
 OTHER = new_secret()
+
+
+@pytest.fixture(autouse=True)
+def slow_housekeeping(monkeypatch):
+    """Housekeeping sleeps for days, too; otherwise it takes most of the time of these tests."""
+    monkeypatch.setattr(housekeeping, "MAX_SLEEP_SECONDS", DAY)
+    monkeypatch.setattr(housekeeping, "MAX_DELETE_PAUSE_SECONDS", DAY)
+    monkeypatch.setattr(parking, "MAX_SLEEP_SECONDS", DAY)
 
 
 class Receiver(Fetcher):

@@ -26,13 +26,12 @@ from taskflow.store.base.topics import KEPT_SECONDS
 from taskflow.store.memory.store import MemoryStore
 from taskflow.telemetry import Event
 from tests.engine.conftest import Bench
-from tests.engine.test_callbacks import DAYS
+from tests.engine.test_callbacks import DAY, DAYS, slow_housekeeping  # noqa: F401 - a fixture
 from tests.engine.test_retries import BUSY
 from tests.engine.test_signing import Target
 from tests.loopback import SECRET
 
 KEYRING = Keyring([key_of(new_encryption_key())])
-DAY = 86_400.0
 GONE = Failed(ErrorType.HTTP_STATUS, "gone", 410)
 UNLUCKY = Failed(ErrorType.INTERNAL, "internal", is_of_node=True)
 

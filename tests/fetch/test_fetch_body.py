@@ -107,7 +107,7 @@ JSONISH = st.recursive(
 )
 
 
-@settings(max_examples=200, derandomize=True, database=None)
+@settings(max_examples=80, derandomize=True, database=None)
 @given(JSONISH)
 def test_any_json(value):
     """Any value that JSON can hold comes back equal, embedded in another document."""

@@ -66,7 +66,7 @@ def test_corpus():
 
 
 @given(URLS)
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @example("http://a.example:80/")
 @example("http://\u00df.example/")
 @example("http://[::ffff:1.2.3.4]/")
@@ -94,7 +94,7 @@ LOCATIONS = st.one_of(
 
 
 @given(BASES, LOCATIONS)
-@settings(max_examples=2000)
+@settings(max_examples=500)
 @example("http://h/a/b", "/a b")
 @example("http://h/a/b", "?a'b")
 @example("http://h/a/b", "//h2?a b")

@@ -16,7 +16,7 @@ from tests.logs import capture_logs
 
 # With a URL at which targets could report.
 IDLE = {"open_app": open_idle_app, "key": KEY, "public_url": "https://tasks.example.com"}
-SHORT = Length(examples=2, edge_step=30)
+SHORT = Length(examples=1, edge_step=60)
 LONG_EXAMPLES = 1500
 
 

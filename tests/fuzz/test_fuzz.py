@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
+
 from taskflow.api.app import ROUTES
 from taskflow.api.document.openapi import document
 from taskflow.model.task import TaskStatus
@@ -28,7 +30,7 @@ def test_the_api_conforms_to_its_document(idle_server, length, tmp_path):
     """Valid requests are accepted, others are rejected, and every response is documented.
 
     This includes examples, the bounds of each schema, random requests, and chains of requests that
-    submit a task and then read it. The short form tests a twentieth of the bounds.
+    submit a task and then read it. The short form tests a sixtieth of the bounds.
     """
     report = fuzz(idle_server.url, length, tmp_path)
     print(report.text)
@@ -57,6 +59,7 @@ SPOILT = {
 }
 
 
+@pytest.mark.long
 def test_errors_are_found(tmp_path):
     """The fuzzing is not idle: a server whose good answers are spoilt, each otherwise, fails."""
     spoils = itertools.cycle(spoil for spoil, _ in SPOILT.values())

@@ -36,7 +36,7 @@ SETTING = ",".join(
     )
 )
 HIDDEN = "hidden-word"
-MAX_EXAMPLES = 2
+MAX_EXAMPLES = 1
 """Number of random requests of an operation and kind in a short run."""
 
 

@@ -324,6 +324,7 @@ def test_the_node_that_parked_is_killed(tmp_path, tasks, accepting):
         assert len(accepting.asked) == 3
 
 
+@pytest.mark.long
 def test_the_node_that_polls_is_killed(tmp_path, tasks, accepting):
     """Another one polls again; the task is not sent again."""
     is_held, is_released = threading.Event(), threading.Event()

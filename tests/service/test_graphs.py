@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
+import pytest
+
 from tests.service.processes import running, wait_until
 
 LAYERS, WIDTH = 8, 30
@@ -17,6 +19,7 @@ TOO_EARLY = """
 FINISHED = "SELECT count(*) FROM taskflow_tasks WHERE finished_at IS NOT NULL"
 
 
+@pytest.mark.long
 def test_two_nodes_of_which_one_is_killed(tmp_path, tasks):
     """All tasks of graphs run, each after its parents; none waits for ever, none is too early."""
     settings = {"DATABASE_URL": tasks.url, **SHORT}

@@ -100,8 +100,10 @@ class Watch:
 @pytest.mark.heavy
 @pytest.mark.parametrize(
     ("wanted", "bound_seconds"),
-    [(None, ALL_BOUND_SECONDS), (HEAVY, HEAVY_BOUND_SECONDS)],
-    ids=["all", "heavy"],
+    [
+        pytest.param(None, ALL_BOUND_SECONDS, id="all"),
+        pytest.param(HEAVY, HEAVY_BOUND_SECONDS, id="heavy", marks=pytest.mark.long),
+    ],
 )
 def test_hostile_crowd(tmp_path, tasks, hostile, wanted, bound_seconds):
     """Over 200 hostile tasks at once: each ends as it should, good ones run, the API answers."""

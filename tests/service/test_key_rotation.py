@@ -7,6 +7,8 @@ import os
 import pwd
 import threading
 
+import pytest
+
 from taskflow.model.keyring import Keyring, key_of, new_encryption_key
 from taskflow.model.sealed_document import sealed_of
 from tests.cli.command import CommandLine
@@ -44,6 +46,7 @@ def encryption(cli: CommandLine, **settings) -> list[str]:
     return [one["state"] for one in findings if one["check"] == "encryption"]
 
 
+@pytest.mark.long
 def test_under_load(tmp_path, tasks, target):
     """It is killed in the middle and run again while tasks are submitted and run.
 

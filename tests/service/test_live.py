@@ -8,6 +8,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.api.sse import open_stream
 from tests.service.database import COMPLETED
 from tests.service.processes import HOURS_SECONDS, running
@@ -49,6 +51,7 @@ def test_waiting_on_a_node_that_did_not_run_the_task(tmp_path, tasks, target):
         assert serve.end().code == 0
 
 
+@pytest.mark.long
 def test_all_nodes_stream_the_same_events_in_one_order(tmp_path, tasks, target):
     """Events of both nodes are streamed by each, with the same ids."""
     settings = {"DATABASE_URL": tasks.url}

@@ -18,7 +18,7 @@ from tests.service.processes import ProcessResult, Running, running, wait_until
 from tests.service.targets import Way
 
 SERVERS = ["serve", "serve-p2", "hypercorn", "hypercorn-w2"]
-STARTED_ANEW = {("serve-p2", signal.SIGTERM), ("hypercorn-w2", signal.SIGTERM)}
+STARTED_ANEW = {("hypercorn-w2", signal.SIGTERM)}
 # What could hold up the end of a process takes longer than a test waits for it. How long an end
 # takes is measured by ``python -m benchmarks``.
 SLOW = {

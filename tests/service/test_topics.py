@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 
+import pytest
+
 from tests.loopback import SECRET
 from tests.receiver import Receiver
 from tests.service.processes import running, wait_until
@@ -13,6 +15,7 @@ EVENTS, ENDPOINTS = 60, 5
 SHORT = {"TASKFLOW_LEASE_SECONDS": "2", "TASKFLOW_HEARTBEAT_SECONDS": "0.4"}
 
 
+@pytest.mark.long
 def test_two_nodes_of_which_one_is_killed(tmp_path, tasks):
     """Each endpoint gets each event, under one id, signed; a recovery sends what had failed."""
     settings = {"DATABASE_URL": tasks.url, "TASKFLOW_WEBHOOK_SECRETS": SECRET, **SHORT}

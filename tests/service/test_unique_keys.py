@@ -8,6 +8,8 @@ import threading
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.service.processes import running
 
 CLIENTS = 64
@@ -24,6 +26,7 @@ def task_of(kind: str) -> dict[str, object]:
     return {"payload": "http://127.0.0.1:9/", **keyed}
 
 
+@pytest.mark.long
 def test_64_clients_three_nodes_and_one_key(tmp_path, tasks):
     """Each kind of key has one task while a node is killed; all answers are about that one."""
     named: defaultdict[str, set[str]] = defaultdict(set)
