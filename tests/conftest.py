@@ -66,8 +66,11 @@ ON_BOTH_STORES = "tests/api/test_contract.py"
 ON_MEMORY = tuple(
     f"tests/api/test_{name}.py"
     for name in (
-        *("any_json", "bad_requests", "by_hand", "many_by_hand", "openapi", "options"),
-        *("patches", "queue_proxy", "requests", "text_formats"),
+        *("any_json", "attempts", "audit", "bad_requests", "by_hand", "callbacks", "completions"),
+        *("credential_kinds", "credentials", "event_streams", "graphs", "groups", "many_by_hand"),
+        *("masking", "named_credentials", "openapi", "options", "order_keys", "patches"),
+        *("queue_proxy", "queues", "references", "requests", "results", "schedules", "scope"),
+        *("signing", "text_formats", "topics"),
     )
 )
 
