@@ -2096,6 +2096,11 @@ DECLARE
 BEGIN
     BEGIN
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'taskflow_enqueuer') THEN
+            -- Checked first: with exit_on_error, a caught error ends the session, too.
+            IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolcreaterole)) THEN
+                RAISE NOTICE 'the role taskflow_enqueuer does not exist, and this role may not create it';
+                RETURN;
+            END IF;
             CREATE ROLE taskflow_enqueuer NOLOGIN;
         END IF;
     EXCEPTION
