@@ -32,7 +32,13 @@ from taskflow.model.monitoring import Minute
 from taskflow.model.queue_limits import QueueChange, QueueSettings
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import TaskStatistics
-from taskflow.model.schedule import NextRuns, Schedule, ScheduleChange, ScheduleDefinition
+from taskflow.model.schedule import (
+    NextRuns,
+    Schedule,
+    ScheduleChange,
+    ScheduleDefinition,
+    ScheduleRun,
+)
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, IdempotencyKey, NewTask, Task
 from taskflow.model.topic_events import NewEvent
 from taskflow.model.topics import (
@@ -457,6 +463,19 @@ class ScopedSchedules:
             if after is None:
                 break
         return SchedulePage(mine[:limit], mine[limit - 1].name if len(mine) > limit else None)
+
+    async def runs(self, name: str, *, limit: int) -> list[ScheduleRun]:
+        """Return the last runs; tasks of before the schedule was moved here are hidden."""
+        if await self.get(name) is None:
+            return []
+        runs = await self._schedules.runs(name, limit=limit)
+        queues = await self._store.queues_of([run.task_id for run in runs if run.task_id])
+        return [
+            run
+            if run.task_id is None or self._scope.allows(queues.get(run.task_id, ""))
+            else ScheduleRun(at=run.at, kind=run.kind, count=run.count)
+            for run in runs
+        ]
 
     async def delete(self, name: str, *, by: Actor | None = None) -> bool:
         return await self.get(name) is not None and await self._schedules.delete(name, by=by)
