@@ -32,6 +32,7 @@ from taskflow.model.monitoring import Minute
 from taskflow.model.queue_limits import QueueChange, QueueSettings
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import TaskStatistics
+from taskflow.model.rollups import RecordedSeries, Span
 from taskflow.model.schedule import NextRuns, Schedule, ScheduleChange, ScheduleDefinition
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, IdempotencyKey, NewTask, Task
 from taskflow.model.topic_events import NewEvent
@@ -46,6 +47,7 @@ from taskflow.store.base.events import EventPage
 from taskflow.store.base.groups import AddedGroup, GroupPage
 from taskflow.store.base.listing import MonitoringStore, Page
 from taskflow.store.base.queues import Changed, QueueStore
+from taskflow.store.base.rollups import RollupStore
 from taskflow.store.base.schedules import SchedulePage
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.submission import AddedOnce, NotStored
@@ -92,6 +94,7 @@ class ScopedStore:
         self.groups: Final = ScopedGroups(store, scope)
         self.topics: Final = ScopedTopics(store, scope)
         self.monitoring: Final = ScopedMonitoring(store.monitoring, scope)
+        self.rollups: Final = ScopedRollups(store.rollups, scope)
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         await self._check(tasks)
@@ -504,6 +507,21 @@ class ScopedMonitoring:
 
     async def hosts(self, limit: int) -> NoReturn:  # noqa: ARG002 - as in MonitoringStore
         refuse_scope()
+
+
+class ScopedRollups:
+    """The roll-ups of the queues in a scope; hosts serve all queues."""
+
+    def __init__(self, rollups: RollupStore, scope: QueueScope) -> None:
+        self._rollups: Final = rollups
+        self._scope: Final = scope
+
+    async def read(
+        self, span: Span, *, queue: str | None = None, host: str | None = None
+    ) -> RecordedSeries:
+        if host is not None:
+            refuse_scope()
+        return await self._rollups.read(span, queue=queue, scope=self._scope)
 
 
 def refuse_scope() -> NoReturn:

@@ -64,6 +64,7 @@ class MemoryStore(
         self._ended_sessions: dict[str, float] = {}
         self.queues = self._queues
         self.audit = self._audit
+        self.rollups = self._rollups
         self.schedules = MemorySchedules(
             ScheduleTasks(
                 add=self._add_at_once,
