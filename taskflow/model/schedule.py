@@ -144,6 +144,13 @@ class ScheduleRun(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return max(0.0, (self.finished_at - self.started_at).total_seconds())
 
+    @property
+    def late_seconds(self) -> float | None:
+        """How long after the scheduled time its first attempt started; ``None`` if unknown."""
+        if self.started_at is None or self.attempt > 1 or self.kind is not RunKind.SCHEDULED:
+            return None
+        return max(0.0, (self.started_at - self.at).total_seconds())
+
 
 class NextRuns(msgspec.Struct, frozen=True, kw_only=True):
     """The next times of a schedule.

@@ -7,6 +7,7 @@ has the verbs that requests use, and no others.
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, NoReturn, cast
@@ -28,16 +29,18 @@ from taskflow.model.groups import (
     NewGroup,
     refusal_of,
 )
-from taskflow.model.monitoring import Minute
+from taskflow.model.monitoring import LISTED_TASKS, Minute
 from taskflow.model.queue_limits import QueueChange, QueueSettings
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import TaskStatistics
+from taskflow.model.rollups import RecordedSeries, Span
 from taskflow.model.schedule import (
     NextRuns,
     Schedule,
     ScheduleChange,
     ScheduleDefinition,
     ScheduleRun,
+    StoredSchedule,
 )
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, IdempotencyKey, NewTask, Task
 from taskflow.model.topic_events import NewEvent
@@ -52,6 +55,7 @@ from taskflow.store.base.events import EventPage
 from taskflow.store.base.groups import AddedGroup, GroupPage
 from taskflow.store.base.listing import MonitoringStore, Page
 from taskflow.store.base.queues import Changed, QueueStore
+from taskflow.store.base.rollups import RollupStore
 from taskflow.store.base.schedules import SchedulePage
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.submission import AddedOnce, NotStored
@@ -98,6 +102,7 @@ class ScopedStore:
         self.groups: Final = ScopedGroups(store, scope)
         self.topics: Final = ScopedTopics(store, scope)
         self.monitoring: Final = ScopedMonitoring(store.monitoring, scope)
+        self.rollups: Final = ScopedRollups(store.rollups, scope)
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         await self._check(tasks)
@@ -464,6 +469,9 @@ class ScopedSchedules:
                 break
         return SchedulePage(mine[:limit], mine[limit - 1].name if len(mine) > limit else None)
 
+    async def get_stored(self, name: str) -> tuple[StoredSchedule, dt.datetime] | None:
+        return None if await self.get(name) is None else await self._schedules.get_stored(name)
+
     async def runs(self, name: str, *, limit: int) -> list[ScheduleRun]:
         """Return the last runs; tasks of before the schedule was moved here are hidden."""
         if await self.get(name) is None:
@@ -518,11 +526,29 @@ class ScopedMonitoring:
     async def history(self, queue: str | None = None) -> list[Minute]:
         return await self._monitoring.history(queue, self._scope)
 
-    async def nodes(self, limit: int) -> NoReturn:  # noqa: ARG002 - as in MonitoringStore
+    async def nodes(self, limit: int, *, tasks: int = LISTED_TASKS) -> NoReturn:  # noqa: ARG002
+        refuse_scope()
+
+    async def host(self, host: str) -> NoReturn:  # noqa: ARG002 - as in MonitoringStore
         refuse_scope()
 
     async def hosts(self, limit: int) -> NoReturn:  # noqa: ARG002 - as in MonitoringStore
         refuse_scope()
+
+
+class ScopedRollups:
+    """The roll-ups of the queues in a scope; hosts serve all queues."""
+
+    def __init__(self, rollups: RollupStore, scope: QueueScope) -> None:
+        self._rollups: Final = rollups
+        self._scope: Final = scope
+
+    async def read(
+        self, span: Span, *, queue: str | None = None, host: str | None = None
+    ) -> RecordedSeries:
+        if host is not None:
+            refuse_scope()
+        return await self._rollups.read(span, queue=queue, scope=self._scope)
 
 
 def refuse_scope() -> NoReturn:

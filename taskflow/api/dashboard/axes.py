@@ -52,12 +52,12 @@ class TimeAxis(NamedTuple):
     Attributes:
         start: The start of the first bucket.
         bucket_seconds: The duration of a bucket.
-        count: The number of buckets.
+        size: The number of buckets.
     """
 
     start: dt.datetime
     bucket_seconds: float
-    count: int
+    size: int
 
     def start_of(self, index: int) -> dt.datetime:
         """Return the start of a bucket; of the one after the last, the end of the axis."""
@@ -66,14 +66,16 @@ class TimeAxis(NamedTuple):
     @property
     def ticks(self) -> tuple[Tick, ...]:
         """The gridlines: round times in UTC."""
-        whole_seconds = max(1.0, self.count * self.bucket_seconds)
+        whole_seconds = max(1.0, self.size * self.bucket_seconds)
         fitting = (one for one in _TIME_STEPS_SECONDS if whole_seconds / one <= _MAX_TIME_LABELS)
         step = next(fitting, _DAY_SECONDS * math.ceil(whole_seconds / _DAY_SECONDS / 8))
         start = self.start.timestamp()
         first = math.ceil(start / step)
         last = math.floor((start + whole_seconds) / step)
         return tuple(
-            Tick(round((number * step - start) / whole_seconds, 4), _time_label(number * step, step))
+            Tick(
+                round((number * step - start) / whole_seconds, 4), _time_label(number * step, step)
+            )
             for number in range(first, last + 1)
         )
 
@@ -95,9 +97,7 @@ def duration_axis(highest_seconds: float) -> ValueAxis:
     """Return an axis for durations in seconds: its steps are round in their units."""
     step = _nice_step(max(highest_seconds, 0.001))
     if step >= _FIRST_LONG_STEP_SECONDS:
-        fits = (
-            one for one in _DURATION_STEPS_SECONDS if highest_seconds / one <= _MAX_INTERVALS
-        )
+        fits = (one for one in _DURATION_STEPS_SECONDS if highest_seconds / one <= _MAX_INTERVALS)
         step = next(fits, step)
     return _axis(highest_seconds, step, lambda value: duration(value) if value else "0")
 

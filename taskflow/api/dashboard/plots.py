@@ -104,9 +104,7 @@ class Plot(NamedTuple):
         return not self.bars and not self.lines
 
 
-def throughput(
-    times: TimeAxis, finished: Sequence[Mapping[TaskStatus, int]], link: Link
-) -> Plot:
+def throughput(times: TimeAxis, finished: Sequence[Mapping[TaskStatus, int]], link: Link) -> Plot:
     """Return the chart of the number of tasks that finished in each bucket, stacked by status."""
     axis = count_axis(max((sum(one.values()) for one in finished), default=0))
     bars: list[Bar] = []
@@ -135,12 +133,8 @@ def failure_rates(
     rates = [_rate_of(one) for one in finished]
     known = [rate.share for rate in rates if rate.tasks >= MIN_RATE_TASKS]
     axis = share_axis(max(known, default=0.0))
-    bars = [
-        bar for index, rate in enumerate(rates) if (bar := _rate_bar(times, axis, index, rate))
-    ]
-    total = _rate_of(
-        {status: sum(one.get(status, 0) for one in finished) for status in TaskStatus}
-    )
+    bars = [bar for index, rate in enumerate(rates) if (bar := _rate_bar(times, axis, index, rate))]
+    total = _rate_of({status: sum(one.get(status, 0) for one in finished) for status in TaskStatus})
     return Plot(
         kinds=("failed",),
         value_ticks=axis.ticks,
@@ -182,9 +176,7 @@ def durations(
 def backlog(times: TimeAxis, values: Sequence[int | None], link: Link) -> Plot:
     """Return the chart of the number of pending tasks."""
     known = [one for one in values if one is not None]
-    columns = [
-        () if one is None else (Value("pending", f"{one:,}"),) for one in values
-    ]
+    columns = [() if one is None else (Value("pending", f"{one:,}"),) for one in values]
     words = f"{known[-1]:,} now, {max(known):,} at most" if known else "unknown"
     return _line_plot(
         times,
@@ -275,7 +267,7 @@ def _line_plot(
 
 def _path_of(times: TimeAxis, axis: ValueAxis, values: Sequence[float | None]) -> str:
     """Return the path of a line through the middle of each bucket that has a value."""
-    width, parts, is_open = WIDTH / times.count, list[str](), False
+    width, parts, is_open = WIDTH / times.size, list[str](), False
     for index, value in enumerate(values):
         if value is None:
             is_open = False
@@ -290,7 +282,7 @@ def _path_of(times: TimeAxis, axis: ValueAxis, values: Sequence[float | None]) -
 def _columns(
     times: TimeAxis, values: Sequence[tuple[Value, ...]], link: Link
 ) -> tuple[Column, ...]:
-    width = WIDTH / max(1, times.count)
+    width = WIDTH / max(1, times.size)
     return tuple(
         Column(
             x=round(index * width, 2),
@@ -304,7 +296,7 @@ def _columns(
 
 
 def _bar(kind: str, times: TimeAxis, index: int, y: float, height: float) -> Bar:
-    width = WIDTH / times.count
+    width = WIDTH / times.size
     gap = min(_MAX_GAP, width * _GAP_SHARE)
     x = index * width + gap / 2
     return Bar(kind, round(x, 2), round(y, 2), round(width - gap, 2), round(height, 2))
@@ -313,10 +305,10 @@ def _bar(kind: str, times: TimeAxis, index: int, y: float, height: float) -> Bar
 def _time_of(times: TimeAxis, index: int) -> str:
     start, end = times.start_of(index), times.start_of(index + 1)
     day = f"{start:%a} {start.day} {start:%b} "
-    if times.count * times.bucket_seconds < _DAY_SECONDS - _EPSILON:
+    if times.size * times.bucket_seconds < _DAY_SECONDS - _EPSILON:
         day = ""
     return f"{day}{start:%H:%M} to {end:%H:%M}"
 
 
 def _span(times: TimeAxis) -> str:
-    return f"in the last {duration(times.count * times.bucket_seconds, units=1)}"
+    return f"in the last {duration(times.size * times.bucket_seconds, units=1)}"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from quart import Blueprint, Response, request
 
+from taskflow.api.access.api_keys import Role
 from taskflow.api.access.request_caller import (
     actor_of_request,
     role_of_request,
     scope_of_request,
     store_of_request,
 )
-from taskflow.api.access.api_keys import Role
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard.forms import read_form
 from taskflow.api.dashboard.live_region import refreshed
@@ -36,8 +36,9 @@ from taskflow.model.errors import Forbidden, QueueNotFound, TooManySearches, Unp
 from taskflow.model.filter import TaskFilter
 from taskflow.model.keyring import Keyring
 from taskflow.model.proxy import masked_proxy
-from taskflow.model.queue_limits import NO_SETTINGS
-from taskflow.model.queues import queue_of
+from taskflow.model.queue_limits import NO_SETTINGS, QueueSettings
+from taskflow.model.queues import QueueStatistics, queue_of
+from taskflow.model.rollups import Span
 from taskflow.model.task import Task, TaskStatus
 from taskflow.schema.queues import Permissions, patch_of
 from taskflow.settings import Settings
@@ -48,6 +49,10 @@ QUEUES_PAGE: Final = f"{PATH}/queues"
 MAX_QUEUES: Final = 500
 MAX_FAILURES: Final = 10
 _QUEUE: Final = f"{QUEUES_PAGE}/<string:name>"
+
+
+ListedQueue: TypeAlias = tuple[QueueStatistics, QueueSettings]
+"""A queue of a table: its counts and its settings."""
 
 
 class QueuePages(msgspec.Struct, frozen=True):
@@ -182,7 +187,7 @@ async def _page(
     )
 
 
-async def _state_of(store: TaskStore, name: str, span: str) -> dict[str, Any]:
+async def _state_of(store: TaskStore, name: str, span: Span) -> dict[str, Any]:
     """Return the context of the region of a queue.
 
     Raises:

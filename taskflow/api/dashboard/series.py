@@ -126,12 +126,9 @@ def name_of_host(host: str) -> str:
     return name if colon and port.isdigit() else host
 
 
-def _times_plot(
-    name: str, times: TimeAxis, values: list[Percentiles | None], link: Link
-) -> Plot:
+def _times_plot(name: str, times: TimeAxis, values: list[Percentiles | None], link: Link) -> Plot:
     by_name = [
-        None if one is None else {"p50": one.p50, "p95": one.p95, "p99": one.p99}
-        for one in values
+        None if one is None else {"p50": one.p50, "p95": one.p95, "p99": one.p99} for one in values
     ]
     return plots.durations(times, by_name, link, name=name)
 

@@ -31,8 +31,7 @@ QUEUE_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "egress_proxy": ("egress_proxy",),
 }
 SCHEDULE_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
-    name: (name,)
-    for name in ("cron", "timezone", "every_seconds", "start_at", "missed", "overlap")
+    name: (name,) for name in ("cron", "timezone", "every_seconds", "start_at", "missed", "overlap")
 } | {"conditional": ("conditional",)}
 _NUMBERS: Final = frozenset(
     ("max_concurrency", "rate", "burst", "every_seconds")
@@ -74,9 +73,7 @@ def schedule_form_of(schedule: Schedule) -> dict[str, str]:
     }
 
 
-def patch_of_form(
-    form: Mapping[str, str], fields: Mapping[str, tuple[str, ...]]
-) -> dict[str, Any]:
+def patch_of_form(form: Mapping[str, str], fields: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     """Return the merge patch for the fields of a form that differ from their hidden ones.
 
     Values are not validated here: a number that is none stays text.

@@ -18,6 +18,7 @@ from taskflow.model.order_keys import OnFailure
 from taskflow.model.outcome import ErrorType, KeptResponse, Response
 from taskflow.model.queue_limits import Hold, HoldReason, HostLimits, Rate
 from taskflow.model.queues import Line, Queue, TaskStatistics, queue_of, total_of
+from taskflow.model.rollups import Percentiles, Series, SeriesPoint
 from taskflow.model.schedule import Missed, NextRuns, Schedule
 from taskflow.model.sealed_credential import CredentialSummary, CredentialUsers
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, AttemptStatus, Task, TaskStatus
@@ -208,6 +209,14 @@ STATISTICS: Final = TaskStatistics(
 MINUTE: Final = Minute(
     at=_CREATED.replace(second=0, microsecond=0),
     finished={TaskStatus.COMPLETED: 1250, TaskStatus.FAILED: 3, TaskStatus.CANCELED: 0},
+)
+_WAIT: Final = Percentiles(p50=0.002, p95=0.11, p99=0.47)
+_RUN: Final = Percentiles(p50=0.06, p95=0.4, p99=1.2)
+SERIES: Final = Series(
+    bucket_seconds=60,
+    points=[SeriesPoint(at=MINUTE.at, finished=MINUTE.finished, wait=_WAIT, run=_RUN, backlog=17)],
+    wait=_WAIT,
+    run=_RUN,
 )
 NODE: Final = NodeRecord(
     id=uuid.UUID("5f0c8b1e-9a47-4c1d-8f4e-2f3e1d0c9b8a"),

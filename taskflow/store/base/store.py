@@ -31,6 +31,7 @@ from taskflow.store.base.leases import LeaseStore
 from taskflow.store.base.listing import ListingStore, MonitoringStore
 from taskflow.store.base.parking import ParkingStore
 from taskflow.store.base.queues import QueueStore
+from taskflow.store.base.rollups import RollupStore
 from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.signing_keys import SigningKeyStore
 from taskflow.store.base.submission import SubmissionStore
@@ -92,6 +93,7 @@ class TaskStore(
         topics: Topics, and the endpoints that their events are delivered to.
         parking: Parked attempts, whose targets work on after a 202.
         monitoring: Nodes, hosts and throughput.
+        rollups: Finished tasks, their times and the backlog, by minute and by hour.
         audit: The audit log.
     """
 
@@ -103,6 +105,7 @@ class TaskStore(
     topics: TopicStore
     parking: ParkingStore
     monitoring: MonitoringStore
+    rollups: RollupStore
     audit: AuditStore
 
     @abc.abstractmethod

@@ -22,6 +22,7 @@ from taskflow.store.cells.listing import CellListing, CellMonitoring
 from taskflow.store.cells.node_ids import NodeIds
 from taskflow.store.cells.parking import CellParking
 from taskflow.store.cells.queues import CellQueues
+from taskflow.store.cells.rollups import CellRollups
 from taskflow.store.cells.schedules import CellSchedules
 from taskflow.store.cells.signing_keys import CellSigningKeys
 from taskflow.store.cells.submission import CellSubmission
@@ -64,6 +65,7 @@ class CellStore(
         self.topics = CellTopics(cells)
         self.parking = CellParking(cells)
         self.monitoring = CellMonitoring(cells)
+        self.rollups = CellRollups(cells)
         self.audit = CellAudit(cells)
 
     async def shared_secret(self, name: str) -> bytes:

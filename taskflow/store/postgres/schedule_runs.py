@@ -20,7 +20,7 @@ class NewRun(NamedTuple):
     at: dt.datetime
     kind: RunKind
     task: Task | None = None
-    count: int = 1
+    times: int = 1
 
 
 def manual_run(name: str, task: Task) -> NewRun:
@@ -44,7 +44,7 @@ def runs_of(
         *(NewRun(name, at, RunKind.SCHEDULED, task) for name, at, task in made),
         *(NewRun(name, at, RunKind.SKIPPED) for name, at in skipped),
         *(
-            NewRun(name, times[-1], RunKind.MISSED, count=len(times))
+            NewRun(name, times[-1], RunKind.MISSED, times=len(times))
             for name, times in missed
             if times
         ),
@@ -60,7 +60,7 @@ def record_runs(statements: Statements, connection: Connection, runs: Sequence[N
         "ats": [one.at for one in runs],
         "kinds": [one.kind.value for one in runs],
         "task_ids": [one.task and one.task.id for one in runs],
-        "counts": [one.count for one in runs],
+        "counts": [one.times for one in runs],
         "kept": KEPT_RUNS,
     }
     statements.execute(connection, "record_runs", parameters)
