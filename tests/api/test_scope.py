@@ -252,6 +252,10 @@ PAGES = {
     "/ui/tasks/<task_id>/retry": "POST",
     "/ui/tasks/<task_id>/skip": "POST",
     "/ui/tasks/<task_id>/delete": "POST",
+    "/ui/queues": "GET",
+    "/ui/live/queues": "stream",
+    "/ui/queues/<string:name>": "GET",
+    "/ui/queues/<string:name>/live": "stream",
     "/ui/queues/<string:name>/pause": "POST",
     "/ui/queues/<string:name>/resume": "POST",
     "/ui/groups": "GET",
@@ -266,8 +270,22 @@ PAGES = {
     "/ui/topics/<topic>/endpoints/<name>/recover": "POST",
     "/ui/topics/<topic>/endpoints/<name>/enable": "POST",
     "/ui/topics/<topic>/endpoints/<name>/disable": "POST",
+    "/ui/schedules": "GET",
+    "/ui/live/schedules": "stream",
     "/ui/schedules/<string:name>": "GET",
+    "/ui/schedules/<string:name>/live": "stream",
     "/ui/schedules/<string:name>/run": "POST",
+    "/ui/schedules/<string:name>/pause": "POST",
+    "/ui/schedules/<string:name>/resume": "POST",
+    "/ui/schedules/<string:name>/delete": "POST",
+    "/ui/hosts": "whole",
+    "/ui/live/hosts": "whole",
+    "/ui/hosts/<string:host>": "whole",
+    "/ui/hosts/<string:host>/live": "whole",
+    "/ui/nodes": "whole",
+    "/ui/live/nodes": "whole",
+    "/ui/nodes/<node_id>": "whole",
+    "/ui/nodes/<node_id>/live": "whole",
     "/ui/submit": "submit",
     "/ui/audit": "admin",
     "/ui/credentials": "admin",
@@ -585,17 +603,34 @@ def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, hidden_topic, 
             answer = mail.ask("POST", path, b"", **form)
             answer_text = answer.body.decode()
             assert answer.status == (303 if path.endswith("/delete") else 404)
+        case "whole":
+            answer = mail.ask("GET", path)
+            answer_text = answer.body.decode()
+            assert answer.status == 403
+            assert "all queues" in answer_text
         case "admin":
             answer_text = mail.ask("GET", path).body.decode()
             assert "needs a key with the role admin" in answer_text
         case _:
             answer = mail.ask("GET", path)
             answer_text = answer.body.decode()
-            is_hidden = any(name in path for name in (hidden, hidden_group, "a-shop"))
+            others = (hidden, hidden_group, "a-shop", "queues/shop")
+            is_hidden = any(name in path for name in others)
             assert answer.status == (404 if is_hidden else 200)
     for word in (HIDDEN, "a-shop", "c-shop", "shop</a>"):
         assert word not in answer_text
     assert (shop.get(f"/tasks/{hidden}"), without_ages(shop.get("/queues/shop"))) == before
+
+
+@pytest.mark.parametrize("path", ["/ui/queues/shop", "/ui/schedules/a-shop"])
+@pytest.mark.parametrize("preview", ["", "&preview=yes"])
+def test_forms_for_others_change_nothing(mail, shop, hidden, path, preview):
+    """The answer is that for something that does not exist."""
+    before = without_ages(shop.get("/queues/shop")), shop.get("/schedules/a-shop")
+    form = f"max_concurrency=7&every_seconds=77{preview}".encode()
+    answer = mail.ask("POST", path, form, content_type="application/x-www-form-urlencoded")
+    assert answer.status == 404
+    assert (without_ages(shop.get("/queues/shop")), shop.get("/schedules/a-shop")) == before
 
 
 def test_the_overview_counts_own_tasks(mail, boss):

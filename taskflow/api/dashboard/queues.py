@@ -84,8 +84,11 @@ class QueuePages(msgspec.Struct, frozen=True):
 
 def add_routes(routes: Blueprint, pages: QueuePages, feed: Feed) -> None:
     """Add the pages, their streams and their actions."""
-    store = pages.store
+    _add_pages(routes, pages.store, feed)
+    _add_actions(routes, pages)
 
+
+def _add_pages(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
     @routes.get(QUEUES_PAGE)
     async def queues() -> Response:
         return await page("queues.html", **await queues_of(store_of_request(store)))
@@ -109,9 +112,16 @@ def add_routes(routes: Blueprint, pages: QueuePages, feed: Feed) -> None:
         wanted = queue_name_of(name)
 
         async def load() -> dict[str, Any]:
-            return {**await _state_of(mine, wanted, span), "viewer": user}
+            try:
+                return {**await _state_of(mine, wanted, span), "viewer": user}
+            except QueueNotFound:  # it lost its last tasks meanwhile
+                return {"queue": None, "viewer": user}
 
         return refreshed(feed, "queue_region.html", load)
+
+
+def _add_actions(routes: Blueprint, pages: QueuePages) -> None:
+    store = pages.store
 
     @routes.post(_QUEUE)
     async def edit_queue(name: str) -> Response:

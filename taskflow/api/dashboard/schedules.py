@@ -87,8 +87,12 @@ class SchedulePages(msgspec.Struct, frozen=True):
 
 def add_routes(routes: Blueprint, pages: SchedulePages, feed: Feed) -> None:
     """Add the pages, their streams and their actions."""
-    store = pages.store
+    _add_pages(routes, pages.store, feed)
+    _add_form(routes, pages)
+    _add_actions(routes, pages)
 
+
+def _add_pages(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
     @routes.get(SCHEDULES_PAGE)
     async def schedules() -> Response:
         query = SCHEDULES_QUERY.read_query({"limit": [str(LIMIT)], **given_parameters()})
@@ -116,14 +120,16 @@ def add_routes(routes: Blueprint, pages: SchedulePages, feed: Feed) -> None:
             try:
                 return {**await _state_of(mine, wanted), "viewer": user}
             except ScheduleNotFound:  # deleted meanwhile
-                return {"schedule": None, "name": wanted, "viewer": user}
+                return {"schedule": None, "viewer": user}
 
         return refreshed(feed, "schedule_region.html", load)
 
+
+def _add_form(routes: Blueprint, pages: SchedulePages) -> None:
     @routes.post(_SCHEDULE)
     async def edit_schedule(name: str) -> Response:
         form = await read_form(await read_body())
-        mine, wanted = store_of_request(store), schedule_name_of(name)
+        mine, wanted = store_of_request(pages.store), schedule_name_of(name)
         try:
             if form.get("preview"):
                 return await _preview(mine, wanted, form)
@@ -134,6 +140,10 @@ def add_routes(routes: Blueprint, pages: SchedulePages, feed: Feed) -> None:
             errors = errors_by_field(error.errors, SCHEDULE_FIELDS)
             return await _page(mine, wanted, form, errors or {"": str(error)})
         return redirect_to(f"{SCHEDULES_PAGE}/{wanted}")
+
+
+def _add_actions(routes: Blueprint, pages: SchedulePages) -> None:
+    store = pages.store
 
     @routes.post(f"{_SCHEDULE}/run")
     async def run_schedule(name: str) -> Response:

@@ -31,11 +31,17 @@ QUEUE_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "egress_proxy": ("egress_proxy",),
 }
 SCHEDULE_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
-    name: (name,) for name in ("cron", "timezone", "every_seconds", "start_at", "missed", "overlap")
-} | {"conditional": ("conditional",)}
+    name: (name,)
+    for name in (
+        *("cron", "timezone", "every_seconds", "start_at"),
+        *("missed", "overlap", "conditional"),
+    )
+}
 _NUMBERS: Final = frozenset(
-    ("max_concurrency", "rate", "burst", "every_seconds")
-    + ("host_max_concurrency", "host_rate", "host_burst")
+    (
+        *("max_concurrency", "rate", "burst", "every_seconds"),
+        *("host_max_concurrency", "host_rate", "host_burst"),
+    )
 )
 _CHOICES: Final[Mapping[str, bool]] = {"yes": True, "no": False}
 _CHOICE_FIELDS: Final = frozenset(("sign", "conditional"))

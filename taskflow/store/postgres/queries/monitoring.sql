@@ -65,14 +65,14 @@ WITH RECURSIVE queues AS (
         SELECT t.queue COLLATE "C" FROM taskflow_tasks AS t
         WHERE t.status = 'PENDING' AND t.queue COLLATE "C" > q.queue ORDER BY t.queue COLLATE "C" LIMIT 1
     ) FROM queues AS q WHERE q.queue IS NOT NULL
-), some AS (
+), few AS (
     SELECT queue FROM queues WHERE queue IS NOT NULL LIMIT %(queues)s
 )
-SELECT some.queue, waiting.count, taskflow_bounded(waiting.run_at)
-FROM some CROSS JOIN LATERAL (
+SELECT few.queue, waiting.count, taskflow_bounded(waiting.run_at)
+FROM few CROSS JOIN LATERAL (
     SELECT count(*) AS count, min(run_at) AS run_at FROM (
         SELECT t.run_at FROM taskflow_tasks AS t
-        WHERE t.status = 'PENDING' AND t.queue COLLATE "C" = some.queue AND t.authority = %(host)s
+        WHERE t.status = 'PENDING' AND t.queue COLLATE "C" = few.queue AND t.authority = %(host)s
         ORDER BY t.priority DESC, t.run_at LIMIT %(limit)s
     ) AS one
 ) AS waiting
