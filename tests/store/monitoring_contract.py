@@ -14,13 +14,14 @@ from taskflow.model.monitoring import HISTORY_MINUTES, LISTED_TASKS, HostRecord
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.store import TaskStore
 from tests.store.contract import completed, failed
+from tests.store.failures_contract import FailureContract
 from tests.store.flow_contract import at
 from tests.store.rollups_contract import RollupContract
 
 FAST, SLOW, LONG = "fast.example", "slow.example:8080", "long.example"
 
 
-class MonitoringContract(RollupContract):
+class MonitoringContract(RollupContract, FailureContract):
     """The conformance suite, this part of it included."""
 
     async def run_one(

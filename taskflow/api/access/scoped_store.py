@@ -20,6 +20,7 @@ from taskflow.model.errors import Forbidden, GroupClosed, QueueNotFound, Unproce
 from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.model.filter import NO_FILTER, TaskFilter
 from taskflow.model.graphs import parent_ids
+from taskflow.model.grouped_failures import OPEN_FAILURES, Failure, FailureFilter
 from taskflow.model.groups import (
     ALL_GROUPS,
     Group,
@@ -52,6 +53,7 @@ from taskflow.model.topics import (
     TopicChange,
 )
 from taskflow.store.base.events import EventPage
+from taskflow.store.base.grouped_failures import FailureStore
 from taskflow.store.base.groups import AddedGroup, GroupPage
 from taskflow.store.base.listing import MonitoringStore, Page
 from taskflow.store.base.queues import Changed, QueueStore
@@ -103,6 +105,7 @@ class ScopedStore:
         self.topics: Final = ScopedTopics(store, scope)
         self.monitoring: Final = ScopedMonitoring(store.monitoring, scope)
         self.rollups: Final = ScopedRollups(store.rollups, scope)
+        self.failures: Final = ScopedFailures(store.failures, scope)
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         await self._check(tasks)
@@ -549,6 +552,22 @@ class ScopedRollups:
         if host is not None:
             refuse_scope()
         return await self._rollups.read(span, queue=queue, scope=self._scope)
+
+
+class ScopedFailures:
+    """The failures of the queues in a scope."""
+
+    def __init__(self, failures: FailureStore, scope: QueueScope) -> None:
+        self._failures: Final = failures
+        self._scope: Final = scope
+
+    async def first(self, limit: int, filter: FailureFilter = OPEN_FAILURES) -> list[Failure]:
+        wanted = msgspec.structs.replace(filter, scope=self._scope)
+        return await self._failures.first(limit, wanted)
+
+    async def get(self, failure_id: uuid.UUID) -> Failure | None:
+        found = await self._failures.get(failure_id)
+        return found if found is not None and self._scope.allows(found.queue) else None
 
 
 def refuse_scope() -> NoReturn:

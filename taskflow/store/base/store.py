@@ -26,6 +26,7 @@ from taskflow.store.base.audit import AuditStore
 from taskflow.store.base.claims import ClaimStore
 from taskflow.store.base.credentials import CredentialStore
 from taskflow.store.base.events import EventStore
+from taskflow.store.base.grouped_failures import FailureStore
 from taskflow.store.base.groups import GroupStore
 from taskflow.store.base.leases import LeaseStore
 from taskflow.store.base.listing import ListingStore, MonitoringStore
@@ -93,6 +94,7 @@ class TaskStore(
         topics: Topics, and the endpoints that their events are delivered to.
         parking: Parked attempts, whose targets work on after a 202.
         monitoring: Nodes, hosts and throughput.
+        failures: FAILED tasks that have the same cause, as one.
         rollups: Finished tasks, their times and the backlog, by minute and by hour.
         audit: The audit log.
     """
@@ -106,6 +108,7 @@ class TaskStore(
     parking: ParkingStore
     monitoring: MonitoringStore
     rollups: RollupStore
+    failures: FailureStore
     audit: AuditStore
 
     @abc.abstractmethod

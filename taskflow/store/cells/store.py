@@ -16,6 +16,7 @@ from taskflow.store.cells.cell import Call, Cells
 from taskflow.store.cells.claims import CellClaims
 from taskflow.store.cells.credentials import CellCredentials
 from taskflow.store.cells.events import CellEvents
+from taskflow.store.cells.grouped_failures import CellFailures
 from taskflow.store.cells.groups import CellGroups
 from taskflow.store.cells.leases import CellLeases
 from taskflow.store.cells.listing import CellListing, CellMonitoring
@@ -66,6 +67,7 @@ class CellStore(
         self.parking = CellParking(cells)
         self.monitoring = CellMonitoring(cells)
         self.rollups = CellRollups(cells)
+        self.failures = CellFailures(cells)
         self.audit = CellAudit(cells)
 
     async def shared_secret(self, name: str) -> bytes:

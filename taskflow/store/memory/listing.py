@@ -126,7 +126,8 @@ class MemoryListing(MemoryState, ListingStore):
         if task is None:  # deleted meanwhile
             return False
         shown = task if filter.url_contains is None else self._masking.task(task)
-        return matches(shown, self._submitted[task_id].host, filter)
+        host, failure = self._submitted[task_id].host, self._failures.failure_of(task_id)
+        return matches(shown, host, filter, failure=failure)
 
     def _scanned_bytes(self, task_id: uuid.UUID, filter: TaskFilter) -> int:
         task = None if filter.url_contains is None else self._tasks.get(task_id)

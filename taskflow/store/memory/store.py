@@ -69,6 +69,7 @@ class MemoryStore(
         self.queues = self._queues
         self.audit = self._audit
         self.rollups = self._rollups
+        self.failures = self._failures
         self.schedules = MemorySchedules(
             ScheduleTasks(
                 add=self._add_at_once,

@@ -33,7 +33,7 @@ from taskflow.model.monitoring import (
 from taskflow.model.parents import is_id
 from taskflow.model.queue_limits import HostHold
 from taskflow.model.queue_scope import QueueScope
-from taskflow.model.queues import KEPT_SECONDS, Line, TaskStatistics, queue_of, total_of
+from taskflow.model.queues import Line, TaskStatistics, queue_of, total_of
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
 from taskflow.store.base.listing import (
     LARGE_FIELDS,
@@ -45,6 +45,7 @@ from taskflow.store.base.listing import (
     Page,
     ParentResult,
 )
+from taskflow.store.postgres.folding import Folding
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row, attempt_of, line_of, task_of
 from taskflow.store.postgres.scoped_statements import in_scope
@@ -58,6 +59,8 @@ _RUNNING_TASK: Final = msgspec.json.Decoder(RunningTask)
 
 class PostgresListing(StorePart, ListingStore):
     """Reads tasks."""
+
+    _folding: Folding
 
     async def get(self, task_id: uuid.UUID) -> Task | None:
         database = self._statements.database
@@ -144,15 +147,7 @@ class PostgresListing(StorePart, ListingStore):
         return await run(lambda connection: self._count(connection, limit, queue, scope))
 
     async def fold_counts(self, *, limit: int) -> int:
-        def work(connection: Connection) -> int:
-            parameters = {"limit": limit, "kept_seconds": KEPT_SECONDS}
-            execute = self._statements.on(connection)
-            [(folded, queues, statuses)] = execute("fold_changes", parameters)
-            empty = {"queues": queues, "statuses": statuses, "kept_seconds": KEPT_SECONDS}
-            execute("delete_empty_counts", empty)
-            return int(folded)
-
-        return await self._statements.database.run(work)
+        return await self._folding.fold(limit=limit)
 
     def _count(
         self, connection: Connection, limit: int, queue: str | None, scope: QueueScope | None
