@@ -19,7 +19,6 @@ from taskflow.api.dashboard import charts, formatting, live_region
 from taskflow.api.dashboard.forms import FormError, document_of, errors_by_field, form_of
 from taskflow.api.dashboard.pages import POLICY
 from taskflow.model.errors import Unprocessable
-from taskflow.model.monitoring import Minute
 from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
 from taskflow.model.zones import zone_database
 from taskflow.schema.new_task import new_task_of
@@ -136,34 +135,7 @@ class TestShowing:
             assert any(evil in word or json.dumps(evil) in word for word in words)
 
 
-class TestCharts:
-    def minutes(self, *ended: tuple[int, int, int]) -> list[Minute]:
-        return [
-            Minute(at=NOW, finished=dict(zip((COMPLETED, FAILED, CANCELED), counts, strict=True)))
-            for counts in ended
-        ]
-
-    def test_bars_are_stacked(self):
-        """The highest bar fills the chart."""
-        chart = charts.throughput(self.minutes((150, 50, 0), (0, 0, 0)))
-        assert chart.top == 200
-        below, above = chart.bars
-        assert (below.kind, below.y, below.height) == ("completed", 30.0, 90.0)
-        assert (above.kind, above.y, above.height) == ("failed", 0.0, 30.0)
-        assert "150 completed, 50 failed, 0 canceled" in chart.summary
-
-    @pytest.mark.parametrize(("most", "top"), [(0, 1), (1, 1), (9, 9), (11, 20), (301, 400)])
-    def test_the_upper_edge_is_a_round_number(self, most, top):
-        assert charts.throughput(self.minutes((most, 0, 0))).top == top
-
-    def test_failures_are_shares(self):
-        """Of completed and failed tasks; a minute without any has no bar."""
-        minutes = self.minutes((3, 1, 9), (0, 0, 5), (2, 0, 0))
-        [part] = charts.failures(minutes).bars
-        assert (part.x, part.height) == (0.0, 30.0)
-        assert charts.failure_rate(minutes) == 1 / 6
-        assert charts.failure_rate(minutes[1:2]) is None
-
+class TestTimeline:
     def test_attempts_lie_between_the_beginning_and_the_end(self):
         def attempt(start, end, status=AttemptStatus.FAILED):
             return AttemptRecord(

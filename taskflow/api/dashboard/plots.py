@@ -48,10 +48,14 @@ class Bar(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line: what it stands for, and its path. Buckets without a value are gaps."""
+    """A line: what it stands for, its path, and the path of buckets without neighbors, as dots.
+
+    Buckets without a value are gaps.
+    """
 
     kind: str
     path: str
+    dots: str
 
 
 class Value(NamedTuple):
@@ -253,30 +257,34 @@ def _line_plot(
     columns: tuple[Column, ...],
     summary: str,
 ) -> Plot:
-    lines = [Line(kind, _path_of(times, axis, some)) for kind, some in values.items()]
+    lines = [_line_of(kind, times, axis, some) for kind, some in values.items()]
     return Plot(
         kinds=tuple(values),
         value_ticks=axis.ticks,
         time_ticks=times.ticks,
         bars=(),
-        lines=tuple(line for line in lines if line.path),
+        lines=tuple(line for line in lines if line.path or line.dots),
         columns=columns,
         summary=summary,
     )
 
 
-def _path_of(times: TimeAxis, axis: ValueAxis, values: Sequence[float | None]) -> str:
-    """Return the path of a line through the middle of each bucket that has a value."""
-    width, parts, is_open = WIDTH / times.size, list[str](), False
+def _line_of(kind: str, times: TimeAxis, axis: ValueAxis, values: Sequence[float | None]) -> Line:
+    """Return the line through the middle of each bucket that has a value."""
+    width = WIDTH / times.size
+    stretches: list[list[str]] = [[]]
     for index, value in enumerate(values):
         if value is None:
-            is_open = False
-            continue
-        place = f"{(index + 0.5) * width:.1f} {HEIGHT * (1 - axis.share(value)):.1f}"
-        # A line of no length, so that a bucket without neighbors is a dot.
-        parts.append(f"L{place}" if is_open else f"M{place}h0")
-        is_open = True
-    return "".join(parts)
+            stretches.append([])
+        else:
+            y = HEIGHT * (1 - axis.share(value))
+            stretches[-1].append(f"{(index + 0.5) * width:.1f} {y:.1f}")
+    return Line(
+        kind,
+        path="".join("M" + "L".join(places) for places in stretches if len(places) > 1),
+        # Lines of no length, of which the round ends are seen.
+        dots="".join(f"M{places[0]}h0" for places in stretches if len(places) == 1),
+    )
 
 
 def _columns(
