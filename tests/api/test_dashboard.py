@@ -382,9 +382,12 @@ def test_streams_end_so_that_the_session_is_checked(memory_server, monkeypatch, 
 def test_truncated_lists_of_queues_say_so():
     """This includes other queues that have settings but no tasks."""
     with LiveServer(database_url=MEMORY_URL) as server:
-        for number in range(101):
+        for number in range(11):
             assert server.ask("PUT", f"/queues/q{number}", b"{}").status == 201
-        assert b"the first 100 by name" in server.ask("GET", "/ui").body
+        assert b"The busiest 10." in server.ask("GET", "/ui").body
+        listed = server.ask("GET", "/ui/queues").body
+        assert listed.count(b'href="/ui/queues/q') == 11
+        assert b"Only the first" not in listed
 
 
 class Forms(HTMLParser):
@@ -586,9 +589,13 @@ def test_pausing_a_queue_needs_confirmation(memory_server):
     schedule = b'{"every_seconds": 3600, "task": {"payload": "x"}}'
     assert memory_server.ask("PUT", "/schedules/asks-not", schedule).status == 201
     overview = forms_of(memory_server, "/ui")
-    assert "/ui/queues/asks/pause" in overview.asked
-    assert {"/ui/queues/rests/resume", "/ui/schedules/asks-not/run"} <= overview.direct
-    assert not any(path.endswith("/pause") for path in overview.direct)
+    assert "/ui/queues/asks/pause?back=overview" in overview.asked
+    resume = "/ui/queues/rests/resume?back=overview"
+    assert {resume, "/ui/schedules/asks-not/run"} <= overview.direct
+    for page in ("/ui", "/ui/queues", "/ui/queues/asks", "/ui/schedules/asks-not"):
+        forms = forms_of(memory_server, page)
+        assert not any("/pause" in path or "/delete" in path for path in forms.direct)
+    assert "/ui/schedules/asks-not/delete" in forms.asked
 
 
 def test_the_page_of_a_schedule(memory_server):
@@ -647,8 +654,8 @@ def test_limits_are_shown_with_their_meaning(memory_server, settings, shown):
     """In the table of queues."""
     body = json.dumps(settings).encode()
     assert memory_server.ask("PUT", "/queues/limited", body).status in (200, 201)
-    page = memory_server.ask("GET", "/ui").body.decode()
-    row = page.partition('href="/ui/tasks?queue=limited"')[2].partition("<tr>")[0]
+    page = memory_server.ask("GET", "/ui/queues").body.decode()
+    row = page.partition('href="/ui/queues/limited"')[2].partition("<tr>")[0]
     assert f'<td data-label="Limits">{shown}\n' in row
 
 
