@@ -43,7 +43,7 @@ def fields_of(page: str) -> dict[str, str]:
     """The fields of the forms of a page, with their values."""
     found = dict(re.findall(r'<input [^>]*name="([^"]+)"[^>]* value="([^"]*)"', page))
     for name, options in re.findall(
-        r'<select id="[^"]+" name="([^"]+)".*?>(.*?)</select>', page, re.S
+        r'<select id="[^"]+" name="([^"]+)".*?>(.*?)</select>', page, re.DOTALL
     ):
         chosen = re.search(r'value="([^"]*)" selected', options)
         found[name] = chosen[1] if chosen else ""
