@@ -69,7 +69,7 @@ class TestValueAxes:
     @pytest.mark.parametrize(
         ("highest", "shown"),
         [
-            (0.0, ["0", "0 ms"]),
+            (0.0, ["0", "200 ms", "400 ms", "600 ms", "800 ms", "1 s"]),
             (0.035, ["0", "10 ms", "20 ms", "30 ms", "40 ms"]),
             (2.5, ["0", "500 ms", "1 s", "1.5 s", "2 s", "2.5 s"]),
             (50, ["0", "10 s", "20 s", "30 s", "40 s", "50 s"]),
@@ -80,9 +80,7 @@ class TestValueAxes:
     )
     def test_durations(self, highest, shown):
         """Round in their units."""
-        assert labels(axes.duration_axis(highest))[:1] == ["0"]
-        if highest:
-            assert labels(axes.duration_axis(highest)) == shown
+        assert labels(axes.duration_axis(highest)) == shown
 
     @pytest.mark.parametrize("make", [axes.count_axis, axes.share_axis, axes.duration_axis])
     @pytest.mark.parametrize("exponent", range(-6, 9))
@@ -119,10 +117,10 @@ class TestTimeAxis:
         """Midnight has the day."""
         day = TimeAxis(dt.datetime(2026, 11, 26, 12, 15, tzinfo=dt.UTC), 900, 96)
         assert labels(day) == [
-            *("15:00", "18:00", "21:00", "Fri 27 Nov", "03:00", "06:00", "09:00", "12:00"),
+            *("15:00", "18:00", "21:00", "27 Nov", "03:00", "06:00", "09:00", "12:00"),
         ]
         week = TimeAxis(dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC), 3600, 168)
-        assert labels(week)[0] == "Sat 21 Nov"
+        assert labels(week)[0] == "21 Nov"
         assert len(labels(week)) == 7
 
 

@@ -95,7 +95,8 @@ def share_axis(highest: float) -> ValueAxis:
 
 def duration_axis(highest_seconds: float) -> ValueAxis:
     """Return an axis for durations in seconds: its steps are round in their units."""
-    step = _nice_step(max(highest_seconds, 0.001))
+    highest_seconds = highest_seconds or 1.0
+    step = _nice_step(highest_seconds)
     if step >= _FIRST_LONG_STEP_SECONDS:
         fits = (one for one in _DURATION_STEPS_SECONDS if highest_seconds / one <= _MAX_INTERVALS)
         step = next(fits, step)
@@ -122,5 +123,5 @@ def _axis(highest: float, step: float, label: Callable[[float], str]) -> ValueAx
 def _time_label(seconds: float, step: float) -> str:
     at = dt.datetime.fromtimestamp(seconds, dt.UTC)
     if step >= _DAY_SECONDS or (at.hour, at.minute) == (0, 0):
-        return f"{at:%a} {at.day} {at:%b}"
+        return f"{at.day} {at:%b}"
     return f"{at:%H:%M}"

@@ -42,7 +42,6 @@ from taskflow.model.rollups import Span
 from taskflow.model.task import Task, TaskStatus
 from taskflow.schema.queues import Permissions, patch_of
 from taskflow.settings import Settings
-from taskflow.store.base.listing import LARGE_FIELDS
 from taskflow.store.base.store import TaskStore
 
 QUEUES_PAGE: Final = f"{PATH}/queues"
@@ -226,7 +225,7 @@ async def _failures_of(store: TaskStore, name: str) -> list[Task] | None:
     wanted = TaskFilter(queue=name, statuses=(TaskStatus.FAILED,))
     try:
         with store_timeout():
-            found = await store.page(limit=MAX_FAILURES, filter=wanted, without=LARGE_FIELDS)
+            found = await store.page(limit=MAX_FAILURES, filter=wanted, without={"result"})
     except TooManySearches:
         return None
     return found.tasks
