@@ -25,7 +25,7 @@ from taskflow.model.monitoring import (
 )
 from taskflow.model.problem_types import WORKERS_NOT_RUNNING
 from taskflow.model.queues import TaskStatistics
-from taskflow.model.rollups import Series, series_of
+from taskflow.model.rollups import Series, Span, series_of
 from taskflow.schema.query import (
     SERIES_QUERY,
     STATISTICS_QUERY,
@@ -130,11 +130,12 @@ async def show_series(services: Services) -> Response:
     queues and 100 hosts have a series of their own: those whose tasks finished first in it.
     """
     query = SERIES_QUERY.read_query(dict(request.args.lists()))
+    span = query.span or Span.HOUR
     if query.queue is not None and query.host is not None:
         raise Unprocessable("queue and host cannot be used together: choose one of them")
     with store_timeout():
-        recorded = await services.store.rollups.read(query.span, queue=query.queue, host=query.host)
-    return as_json(series_of(recorded, query.span))
+        recorded = await services.store.rollups.read(span, queue=query.queue, host=query.host)
+    return as_json(series_of(recorded, span))
 
 
 @Route(

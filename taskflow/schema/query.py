@@ -454,13 +454,14 @@ class SeriesRequest(msgspec.Struct, frozen=True):
     """The query of ``GET /stats/series``."""
 
     span: Annotated[
-        Span,
+        Span | None,
         Meta(
             description="How far the series goes back: points of a minute for `1h`, of 15 minutes "
-            "for `24h`, of an hour for `7d`, of 4 hours for `30d`, of a day for `90d`.",
+            "for `24h`, of an hour for `7d`, of 4 hours for `30d`, of a day for `90d`. "
+            "Default: `1h`.",
             examples=["24h"],
         ),
-    ] = Span.HOUR
+    ] = None
     queue: Annotated[
         AnyQueueName | None,
         Meta(description="Only tasks of this queue. Default: all queues.", examples=["default"]),

@@ -92,6 +92,10 @@ class World(NamedTuple):
         if path.startswith("/groups/{id}"):
             group = self.ask("post", "/groups", {"name": name}).json
             return path.replace("{id}", group["id"])
+        if path == "/failures/{id}":
+            self.task("FAILED")
+            [failure, *_] = self.ask("get", "/failures").json
+            return path.replace("{id}", failure["id"])
         if path.startswith("/topics/{topic}"):
             return self.endpoint_place(method, path)
         if "{id}" in path:

@@ -16,18 +16,22 @@ from itertools import pairwise
 import pytest
 
 from taskflow.api.access.scoped_store import (
+    ScopedFailures,
     ScopedGroups,
     ScopedMonitoring,
     ScopedQueues,
+    ScopedRollups,
     ScopedSchedules,
     ScopedStore,
     ScopedTopics,
 )
 from taskflow.api.app import ROUTES
 from taskflow.service import MEMORY_URL
+from taskflow.store.base.grouped_failures import FailureStore
 from taskflow.store.base.groups import GroupStore
 from taskflow.store.base.listing import MonitoringStore
 from taskflow.store.base.queues import QueueStore
+from taskflow.store.base.rollups import RollupStore
 from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.topics import TopicStore
@@ -215,14 +219,16 @@ LISTED = {
     ),
     "showStatistics": ("/stats", "/stats?queue=shop", "/stats?queue=mail"),
     "showHistory": ("/stats/history", "/stats/history?queue=shop"),
+    "showSeries": ("/stats/series?span=90d", "/stats/series?span=90d&queue=shop"),
+    "listFailures": ("/failures", "/failures?state=all", "/failures?queue=shop&state=all"),
     "listQueues": ("/queues",),
     "listGroups": ("/groups", "/groups?queue=shop", "/groups?limit=1&status=OPEN"),
     "listTopics": ("/topics", "/topics?limit=1"),
     "listSchedules": ("/schedules", "/schedules?limit=1", "/schedules?cursor=b"),
 }
 BULK = {"cancelTasks", "retryTasks", "deleteTasks"}
-# Tested on their own below, or in test_groups.py and test_topics.py.
-OTHERS = {"addTask", "addTasks", "addGroup", "putTopic", "putSchedule", "watchTasks"}
+# Tested on their own below, or in test_groups.py, test_topics.py and test_failures.py.
+OTHERS = {"showFailure", "addTask", "addTasks", "addGroup", "putTopic", "putSchedule", "watchTasks"}
 WHOLE = {"listNodes": "/nodes", "listHosts": "/hosts", "showMetrics": "/metrics"}
 # For admins alone: test_credentials.py, test_audit.py.
 ADMINS = {
@@ -326,6 +332,8 @@ def test_every_page_is_classified(shared):
         (ScopedGroups, GroupStore),
         (ScopedTopics, TopicStore),
         (ScopedMonitoring, MonitoringStore),
+        (ScopedRollups, RollupStore),
+        (ScopedFailures, FailureStore),
     ],
 )
 def test_the_store_has_no_other_verbs(scoped, whole):

@@ -149,7 +149,9 @@ class FailureContract(StoreContract):
         assert "s3cret" not in (await self.only(store)).message
 
     async def test_nothing_recent_is_deleted(self, store, node):
-        await store.retry(await self.fail(store, node, "a"))
+        task_id = await self.fail(store, node, "a")
+        assert (await self.only(store)).failed == 1
+        await store.retry(task_id)
         assert await store.failures.first(10) == []
         assert await store.failures.delete_resolved(limit=10) == 0
         assert await store.failures.check_tasks(limit=10) == 0

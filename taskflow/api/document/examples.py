@@ -11,6 +11,7 @@ import msgspec
 from taskflow.model.audit import Action, AuditEntry, TargetKind
 from taskflow.model.delivery import Delivery
 from taskflow.model.event import TaskEvent
+from taskflow.model.grouped_failures import Cause, Occurrences, hour_of
 from taskflow.model.groups import FailedMember, Group, GroupCounts, GroupStatus
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.options import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
@@ -234,6 +235,19 @@ NODE: Final = NodeRecord(
         RunningTask(id=TASK_ID, host="example.com", running_seconds=1.25),
         RunningTask(id=CALLBACK_ID, host="example.net", running_seconds=0.31),
     ],
+)
+_HOUR: Final = hour_of(_FINISHED)
+FAILURE: Final = Cause(
+    DEFAULT_QUEUE,
+    "example.com",
+    ErrorType.HTTP_STATUS.value,
+    503,
+    "http error: status: 503 Service Unavailable",
+).as_failure(
+    Occurrences(25, _CREATED, _FINISHED, {_HOUR - 1: 6, _HOUR: 19}),
+    failed=23,
+    examples=[TASK_ID],
+    now=_FINISHED,
 )
 HOST: Final = HostRecord(
     host="example.com",
