@@ -785,6 +785,8 @@ export interface HostRecord {
   longest_running_seconds: number | null;
   /** Why and until when no task for the host starts, or null. */
   held: Hold | null;
+  /** When its circuit breaker opened; null if it is closed, or if that is unknown. */
+  open_since: string | null;
 }
 
 /** The kept part of the last response to a failed attempt. */
@@ -971,6 +973,11 @@ export interface NodeRecord {
   longest_running_seconds: number | null;
   /** The oldest claims, at most five. */
   longest_running: RunningTask[];
+  /**
+   * Some of its settings, none of them secret, so that nodes can be compared; null for versions
+   * that do not report them.
+   */
+  settings: Record<string, string> | null;
 }
 
 /** The client credentials grant of OAuth 2.0 (RFC 6749 section 4.4). */
