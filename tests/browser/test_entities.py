@@ -208,7 +208,7 @@ def test_nodes(visit, service, target):
     page.locator("tbody th a").first.click()
     running = page.get_by_role("table", name="Running tasks, the oldest first")
     expect(running).to_contain_text(task_id)
-    expect(page.get_by_role("table", name="Settings beside")).to_contain_text("TASKFLOW_WORKERS")
+    expect(page.get_by_role("table", name="Settings compared")).to_contain_text("TASKFLOW_WORKERS")
     running.get_by_role("link", name=task_id).click()
     expect(page.locator(".head .status", has_text="RUNNING")).to_be_visible()
     target.release()

@@ -24,7 +24,7 @@ MAX_NODES: Final = 200
 
 
 class ComparedSetting(NamedTuple):
-    """A setting of a node beside those of the other nodes.
+    """A setting of a node, and its values on the other nodes.
 
     Attributes:
         name: The variable.
@@ -90,7 +90,7 @@ def differing(nodes: Iterable[NodeRecord]) -> list[str]:
 
 
 def compared(node: NodeRecord, nodes: Iterable[NodeRecord]) -> list[ComparedSetting]:
-    """Return the settings of a node beside those of the other nodes that are alive."""
+    """Return the settings of a node, compared with the other nodes that are alive."""
     others = [
         one.settings
         for one in nodes

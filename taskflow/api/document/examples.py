@@ -235,6 +235,7 @@ NODE: Final = NodeRecord(
         RunningTask(id=TASK_ID, host="example.com", running_seconds=1.25),
         RunningTask(id=CALLBACK_ID, host="example.net", running_seconds=0.31),
     ],
+    settings={"TASKFLOW_FETCH_TIMEOUT_SECONDS": "5", "TASKFLOW_WORKERS": "5"},
 )
 _HOUR: Final = hour_of(_FINISHED)
 FAILURE: Final = Cause(
@@ -258,6 +259,7 @@ HOST: Final = HostRecord(
     running=1,
     longest_running_seconds=0.31,
     held=Hold(HoldReason.HOST_FAILING, "http error: status: 503 Service Unavailable", _FINISHED),
+    open_since=_STARTED,
 )
 
 AUDIT_ENTRY: Final = AuditEntry(
