@@ -246,8 +246,15 @@ class TestSeries:
         assert isinstance(charts.run_times, Percentiles)
         assert charts.unit.startswith("per ")
         assert len(charts.throughput.columns) == RESOLUTIONS[span].points
-        assert not charts.is_empty
+        assert charts.has_tasks
         assert charts.backlog.columns[0].values[0].text == "7"
+
+    def test_samples_of_no_due_task_are_no_tasks(self):
+        """An unknown queue has them, too."""
+        rollup = Rollup()
+        rollup.sample(0)
+        recorded = RecordedSeries(START, {first_of(Span.HOUR, START): rollup})
+        assert not charts_for(series_of(recorded, Span.HOUR), no_link).has_tasks
 
     def test_an_unknown_span_is_an_hour(self):
         assert span_of({"span": "24h"}) is Span.DAY

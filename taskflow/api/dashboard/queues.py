@@ -207,7 +207,7 @@ async def _state_of(store: TaskStore, name: str, span: Span) -> dict[str, Any]:
         counted = await store.count(limit=1, queue=name)
         plots = await charts_of(store, span, queue=name)
     [statistics] = counted.queues
-    if settings is None and not any(statistics.counts.values()) and plots.is_empty:
+    if settings is None and not any(statistics.counts.values()) and not plots.has_tasks:
         raise QueueNotFound
     finished = {status: one.last_hour for status, one in statistics.finished.items()}
     return {

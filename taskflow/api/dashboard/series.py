@@ -45,6 +45,7 @@ class Charts(NamedTuple):
         failure_rate: The failure rate in the whole span; ``None`` without tasks.
         run_times: The percentiles of the run time of the whole span; ``None`` without tasks.
         wait_times: The percentiles of the wait time of the whole span; ``None`` without tasks.
+        has_tasks: Whether any task finished or was due.
     """
 
     throughput: Plot
@@ -57,11 +58,7 @@ class Charts(NamedTuple):
     failure_rate: float | None
     run_times: Percentiles | None
     wait_times: Percentiles | None
-
-    @property
-    def is_empty(self) -> bool:
-        """True if no task finished and none was due."""
-        return self.throughput.is_empty and self.backlog.is_empty
+    has_tasks: bool
 
 
 def span_of(query: Mapping[str, str]) -> Span:
@@ -101,6 +98,7 @@ def charts_for(series: Series, link: Link) -> Charts:
         failure_rate=plots.failure_rate(total),
         run_times=series.run,
         wait_times=series.wait,
+        has_tasks=any(total.values()) or any(point.backlog for point in points),
     )
 
 
