@@ -374,7 +374,7 @@ class TestNodes:
         """Neither a secret, nor a name of a host, a network or a file."""
         assert not SECRETS & {*REPORTED, *FINGERPRINTED}
         assert {*REPORTED, *FINGERPRINTED} <= {one.field for one in catalogue()}
-        assert not any("file" in name or "dir" in name for name in REPORTED)
+        assert not any(name.endswith(("_file", "_dir")) for name in REPORTED)
         reported = reported_settings(
             Settings(
                 database_url="postgresql://user:s3cret@db.example/x",
