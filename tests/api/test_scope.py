@@ -260,6 +260,8 @@ PAGES = {
     "/ui/tasks/<task_id>/delete": "POST",
     "/ui/queues/<string:name>/pause": "POST",
     "/ui/queues/<string:name>/resume": "POST",
+    "/ui/failures": "GET",
+    "/ui/failures/<failure_id>": "GET",
     "/ui/groups": "GET",
     "/ui/groups/<group_id>": "GET",
     "/ui/groups/<group_id>/close": "POST",
