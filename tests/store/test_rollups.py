@@ -236,7 +236,11 @@ async def test_archived_tasks_stay_in_their_failures(store, node, connection):
     [task_id] = await fail(store, node, "a")
     await fold(store)
     store.archive_slack_seconds = 0.0
-    assert (await store.archive(age_seconds=0.0, limit=10)).moved == 1
+    moved = 0
+    while not moved:
+        step = await store.archive(age_seconds=0.0, limit=10)
+        assert step.moved or step.has_more, step
+        moved = step.moved
     [failure] = await store.failures.first(10)
     assert failure.failed == 1
     page = await store.page(limit=10, filter=TaskFilter(failure=failure.id))
