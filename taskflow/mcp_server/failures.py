@@ -68,7 +68,7 @@ class FailureSummary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     occurrences: Annotated[int, Meta(description="How often a task failed for this cause.")]
     first_at: Moment
     last_at: Moment
-    examples: Annotated[list[uuid.UUID], Meta(description="Some of the tasks, newest first.")]
+    example_ids: Annotated[list[uuid.UUID], Meta(description="Some of the tasks, newest first.")]
 
 
 class Failures(msgspec.Struct, frozen=True, kw_only=True):

@@ -113,7 +113,7 @@ class Cause(NamedTuple):
         occurrences: Occurrences,
         *,
         failed: int,
-        examples: Sequence[uuid.UUID],
+        example_ids: Sequence[uuid.UUID],
         now: dt.datetime,
     ) -> Failure:
         """Return the failure with this cause as it is shown."""
@@ -130,7 +130,7 @@ class Cause(NamedTuple):
             first_at=occurrences.first_at,
             last_at=occurrences.last_at,
             trend=occurrences.trend(now),
-            examples=list(examples),
+            example_ids=list(example_ids),
         )
 
 
@@ -204,7 +204,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
         first_at: The first time.
         last_at: The last time.
         trend: Occurrences in each of the last 24 hours, the current one last.
-        examples: The ids of up to three of the FAILED tasks, the newest first.
+        example_ids: The ids of up to three of the FAILED tasks, the newest first.
     """
 
     id: uuid.UUID
@@ -218,7 +218,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     first_at: Moment
     last_at: Moment
     trend: list[int]
-    examples: list[uuid.UUID]
+    example_ids: list[uuid.UUID]
 
 
 @functools.lru_cache(1024)
@@ -288,5 +288,5 @@ def _sum_of(one: Failure, other: Failure) -> Failure:
         first_at=min(one.first_at, other.first_at),
         last_at=max(one.last_at, other.last_at),
         trend=[a + b for a, b in zip(one.trend, other.trend, strict=True)],
-        examples=sorted((*one.examples, *other.examples), reverse=True)[:MAX_EXAMPLES],
+        example_ids=sorted((*one.example_ids, *other.example_ids), reverse=True)[:MAX_EXAMPLES],
     )

@@ -47,10 +47,15 @@ class Span(enum.StrEnum):
     """The time that a series covers, up to now."""
 
     HOUR = "1h"
+    """60 points of a minute."""
     DAY = "24h"
+    """96 points of 15 minutes."""
     WEEK = "7d"
+    """168 points of an hour."""
     MONTH = "30d"
+    """180 points of 4 hours."""
     QUARTER = "90d"
+    """90 points of a day, in UTC."""
 
 
 class Resolution(NamedTuple):

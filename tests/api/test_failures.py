@@ -61,8 +61,10 @@ def test_failures_are_listed(server, failures, target):
     assert (found["queue"], found["error_type"]) == ("shop", "http_status")
     assert found["host"] == target.url.removeprefix("http://")
     assert "404" in found["message"]
-    assert len(found["examples"]) == 3
-    assert ask(server, "GET", f"/failures/{found['id']}").json["examples"] == found["examples"]
+    assert len(found["example_ids"]) == 3
+    assert (
+        ask(server, "GET", f"/failures/{found['id']}").json["example_ids"] == found["example_ids"]
+    )
     for query, count in (
         ("", 2),
         (f"host={found['host']}", 2),

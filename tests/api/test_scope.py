@@ -264,6 +264,8 @@ PAGES = {
     "/ui/queues/<string:name>/live": "stream",
     "/ui/queues/<string:name>/pause": "POST",
     "/ui/queues/<string:name>/resume": "POST",
+    "/ui/failures": "GET",
+    "/ui/failures/<failure_id>": "GET",
     "/ui/groups": "GET",
     "/ui/groups/<group_id>": "GET",
     "/ui/groups/<group_id>/close": "POST",

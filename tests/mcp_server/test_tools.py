@@ -148,7 +148,7 @@ def test_failures_are_grouped_and_retried(agent, target, queue):
     assert (found["failed"], found["complete"]) == (4, True)
     first = found["failures"][0]
     assert (first["status_code"], "404" in first["message"]) == (404, True)
-    assert len(first["examples"]) == 3
+    assert len(first["example_ids"]) == 3
     [other] = agent.result("list_failures", queue=queue, error_type="invalid_url")["failures"]
     assert other["failed"] == 1
 

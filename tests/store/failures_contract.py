@@ -55,7 +55,7 @@ class FailureContract(StoreContract):
         assert found.message == 'no row <n> of "..." at <address>'
         assert (found.queue, found.host, found.error_type) == ("default", FIRST, ErrorType.TIMEOUT)
         assert (found.failed, found.occurrences, found.status_code) == (5, 5, None)
-        assert found.examples == ids[:1:-1]
+        assert found.example_ids == ids[:1:-1]
         assert sum(found.trend) == 5
         assert len(found.trend) == 24
         assert found.first_at <= found.last_at
@@ -93,7 +93,7 @@ class FailureContract(StoreContract):
         assert await store.failures.first(10) == []
         [resolved] = await store.failures.first(10, RESOLVED)
         assert (resolved.id, resolved.failed, resolved.occurrences) == (failure.id, 0, 2)
-        assert resolved.examples == []
+        assert resolved.example_ids == []
         assert await store.failures.get(failure.id) == resolved
         await self.fail_again(store, node, "a")
         again = await self.only(store)

@@ -120,7 +120,7 @@ export class Monitoring {
 
   /** Return throughput, wait and run times and the backlog over time, oldest first. */
   async series(filters: SeriesFilters = {}, settings?: RequestSettings): Promise<Series> {
-    const query = given(known("filter", filters, SERIES_FILTERS));
+    const query = given({ ...known("filter", filters, SERIES_FILTERS) });
     const answer = await this.transport.ask({ method: "GET", path: "/stats/series", query }, settings);
     return answer.read<Series>("points");
   }

@@ -583,7 +583,7 @@ export interface Failure {
   /** Occurrences in each of the last 24 hours, the current one last. */
   trend: number[];
   /** The ids of up to three of the FAILED tasks, the newest first. */
-  examples: string[];
+  example_ids: string[];
 }
 
 /** Why the work of an attempt failed. */
@@ -593,6 +593,15 @@ export interface FailureReport {
   /** Whether the task may be retried, if it has attempts left. Default: true. */
   retry?: boolean | null;
 }
+
+/**
+ * Which failures are listed.
+ *
+ * - `open`: Failures with FAILED tasks.
+ * - `resolved`: Failures of the last seven days whose tasks were retried, canceled or deleted.
+ * - `all`: Both.
+ */
+export type FailureState = "open" | "resolved" | "all";
 
 /** One invalid value in a document that a client sent. */
 export interface FieldError {
@@ -1581,6 +1590,17 @@ export interface SeriesPoint {
    */
   backlog: number | null;
 }
+
+/**
+ * The time that a series covers, up to now.
+ *
+ * - `1h`: 60 points of a minute.
+ * - `24h`: 96 points of 15 minutes.
+ * - `7d`: 168 points of an hour.
+ * - `30d`: 180 points of 4 hours.
+ * - `90d`: 90 points of a day, in UTC.
+ */
+export type Span = "1h" | "24h" | "7d" | "30d" | "90d";
 
 /** The last line of a stream that broke off. */
 export interface StreamError {

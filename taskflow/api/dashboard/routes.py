@@ -16,6 +16,7 @@ from taskflow.api.dashboard import (
     audit_log,
     credentials,
     endpoint,
+    failure_pages,
     groups,
     hosts,
     listing,
@@ -66,6 +67,7 @@ def dashboard_routes(  # noqa: PLR0913 - all that it is made of
     overview.add_routes(routes, store, feed)
     listing.add_routes(routes, store, feed)
     task.add_routes(routes, store, feed)
+    failure_pages.add_routes(routes, store)
     groups.add_routes(routes, store)
     masking = Masking(settings.masked_headers)
     topics.add_routes(routes, store, masking)

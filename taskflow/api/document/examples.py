@@ -247,7 +247,7 @@ FAILURE: Final = Cause(
 ).as_failure(
     Occurrences(25, _CREATED, _FINISHED, {_HOUR - 1: 6, _HOUR: 19}),
     failed=23,
-    examples=[TASK_ID],
+    example_ids=[TASK_ID],
     now=_FINISHED,
 )
 HOST: Final = HostRecord(

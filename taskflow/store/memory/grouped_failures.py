@@ -109,6 +109,6 @@ class MemoryFailures(FailureStore):
         return kept.cause.as_failure(
             kept.occurrences,
             failed=len(kept.tasks),
-            examples=sorted(kept.tasks, reverse=True)[:MAX_EXAMPLES],
+            example_ids=sorted(kept.tasks, reverse=True)[:MAX_EXAMPLES],
             now=self._now(),
         )

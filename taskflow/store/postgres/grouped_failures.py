@@ -96,7 +96,7 @@ class PostgresFailures(FailureStore):
 
 
 def _failure_of(row: Row) -> Failure:
-    _, *cause, failing, count, first_at, last_at, hours, per_hour, now, examples = row
+    _, *cause, failing, count, first_at, last_at, hours, per_hour, now, example_ids = row
     by_hour = dict(zip(hours, per_hour, strict=False))
     occurrences = Occurrences(count, first_at, last_at, by_hour)
-    return Cause(*cause).as_failure(occurrences, failed=failing, examples=examples, now=now)
+    return Cause(*cause).as_failure(occurrences, failed=failing, example_ids=example_ids, now=now)
