@@ -8,17 +8,20 @@ from quart import Blueprint, Response, request
 
 from taskflow.api.access.request_caller import require_all_queues
 from taskflow.api.access.sessions import PATH
+from taskflow.api.dashboard.failure_pages import sparkline_of
 from taskflow.api.dashboard.live_region import refreshed
 from taskflow.api.dashboard.pages import page, viewer
 from taskflow.api.dashboard.series import charts_of, name_of_host, span_of
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_timeout
+from taskflow.model.grouped_failures import FailureFilter
 from taskflow.model.monitoring import SAMPLED_TASKS
 from taskflow.model.rollups import Span
 from taskflow.store.base.store import TaskStore
 
 HOSTS_PAGE: Final = f"{PATH}/hosts"
 MAX_HOSTS: Final = 100
+MAX_CAUSES: Final = 5
 
 
 def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
@@ -65,12 +68,14 @@ async def _state_of(store: TaskStore, host: str, span: Span) -> dict[str, Any]:
     with store_timeout():
         detail = await store.monitoring.host(host)
         plots = await charts_of(store, span, host=host)
+        failures = await store.failures.first(MAX_CAUSES, FailureFilter(host=host))
     return {
         "host": host,
         "name": name_of_host(host),
         "detail": detail,
         "record": detail.record,
         "plots": plots,
+        "failures": [(one, sparkline_of(one)) for one in failures],
         "span": span,
         "sampled": SAMPLED_TASKS,
     }

@@ -17,6 +17,7 @@ from taskflow.api.access.request_caller import (
     store_of_request,
 )
 from taskflow.api.access.sessions import PATH
+from taskflow.api.dashboard.failure_pages import sparkline_of
 from taskflow.api.dashboard.forms import read_form
 from taskflow.api.dashboard.live_region import refreshed
 from taskflow.api.dashboard.pages import page, redirect_to, viewer
@@ -34,6 +35,7 @@ from taskflow.api.reading.paths import queue_name_of
 from taskflow.api.submission import Submissions
 from taskflow.model.errors import Forbidden, QueueNotFound, TooManySearches, Unprocessable
 from taskflow.model.filter import TaskFilter
+from taskflow.model.grouped_failures import FailureFilter
 from taskflow.model.keyring import Keyring
 from taskflow.model.proxy import masked_proxy
 from taskflow.model.queue_limits import NO_SETTINGS, QueueSettings
@@ -47,6 +49,7 @@ from taskflow.store.base.store import TaskStore
 QUEUES_PAGE: Final = f"{PATH}/queues"
 MAX_QUEUES: Final = 500
 MAX_FAILURES: Final = 10
+MAX_CAUSES: Final = 5
 _QUEUE: Final = f"{QUEUES_PAGE}/<string:name>"
 
 
@@ -192,7 +195,7 @@ async def _page(
         **state,
         form=filled,
         errors=errors or {},
-        failures=await _failures_of(store, name),
+        recent=await _failures_of(store, name),
     )
 
 
@@ -206,6 +209,7 @@ async def _state_of(store: TaskStore, name: str, span: Span) -> dict[str, Any]:
         settings = await store.queues.get(name)
         counted = await store.count(limit=1, queue=name)
         plots = await charts_of(store, span, queue=name)
+        failures = await store.failures.first(MAX_CAUSES, FailureFilter(queue=name))
     [statistics] = counted.queues
     if settings is None and not any(statistics.counts.values()) and not plots.has_tasks:
         raise QueueNotFound
@@ -217,6 +221,7 @@ async def _state_of(store: TaskStore, name: str, span: Span) -> dict[str, Any]:
         "finished": finished,
         "span": span,
         "plots": plots,
+        "failures": [(one, sparkline_of(one)) for one in failures],
     }
 
 
