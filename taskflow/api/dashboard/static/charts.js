@@ -18,20 +18,18 @@ function show(bucket) {
     box.hidden = true;
     return;
   }
-  const title = bucket.querySelector("title") ?? bucket;
-  // The title would appear a second time, as the browser's own box.
-  if (title !== bucket) { bucket.dataset.reading = title.textContent; title.remove(); }
-  const [time, ...values] = bucket.dataset.reading.split("\n").filter(Boolean);
+  bucket.querySelector("title")?.remove(); // it would appear as well, as the browser's own box
+  const [time, values] = bucket.getAttribute("aria-label").split(": ");
   const heading = document.createElement("b");
   heading.textContent = time;
-  box.replaceChildren(heading, ...values.map(lineOf));
+  box.replaceChildren(heading, ...values.split(", ").map(lineOf));
   box.hidden = false;
   place(bucket.getBoundingClientRect());
 }
 
 function lineOf(text) {
   const line = document.createElement("span");
-  line.className = text.split(" ")[0];
+  line.className = text.split(" ").at(-1);
   line.textContent = text;
   return line;
 }
