@@ -142,6 +142,8 @@ SHARED_NAMES = {
         "events",
         "stats",
         "monitoring",
+        "rollups",
+        "grouped_failures",
         "credentials",
         "signing_keys",
     ),

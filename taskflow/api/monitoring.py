@@ -9,13 +9,13 @@ from msgspec import UNSET, UnsetType
 from quart import Response, request
 
 from taskflow.api.access.roles import AccessPolicy
-from taskflow.api.document.examples import HOST, MINUTE, NODE, STATISTICS
+from taskflow.api.document.examples import HOST, MINUTE, NODE, SERIES, STATISTICS
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.request_headers import wants_json
 from taskflow.api.responses import as_json
 from taskflow.api.route import Content, Route, RouteResponse
 from taskflow.api.services import Services
-from taskflow.model.errors import NotRunning
+from taskflow.model.errors import NotRunning, Unprocessable
 from taskflow.model.monitoring import (
     DatabaseState,
     HostRecord,
@@ -25,7 +25,13 @@ from taskflow.model.monitoring import (
 )
 from taskflow.model.problem_types import WORKERS_NOT_RUNNING
 from taskflow.model.queues import TaskStatistics
-from taskflow.schema.query import STATISTICS_QUERY, StatisticsRequest
+from taskflow.model.rollups import Series, Span, series_of
+from taskflow.schema.query import (
+    SERIES_QUERY,
+    STATISTICS_QUERY,
+    SeriesRequest,
+    StatisticsRequest,
+)
 from taskflow.store.base.partial_reads import missing_parts
 
 MAX_QUEUES: Final = 1000
@@ -106,6 +112,30 @@ async def show_history(services: Services) -> Response:
     query = STATISTICS_QUERY.read_query(dict(request.args.lists()))
     with store_timeout():
         return as_json(History(await services.store.monitoring.history(query.queue)))
+
+
+@Route(
+    "GET",
+    "/stats/series",
+    "monitoring",
+    (RouteResponse("The series, with a point for each period.", Series, SERIES),),
+    query=SeriesRequest,
+)
+async def show_series(services: Services) -> Response:
+    """Get throughput, wait and run times and the backlog over time.
+
+    For all tasks, or for those of one queue or one host. Percentiles are computed from histograms,
+    with a relative error of at most 10 %. A task is included a few seconds after it finished.
+    Series of minutes go back 24 hours, series of hours 90 days. In each of these periods, 200
+    queues and 100 hosts have a series of their own: those whose tasks finished first in it.
+    """
+    query = SERIES_QUERY.read_query(dict(request.args.lists()))
+    span = query.span or Span.HOUR
+    if query.queue is not None and query.host is not None:
+        raise Unprocessable("queue and host cannot be used together: choose one of them")
+    with store_timeout():
+        recorded = await services.store.rollups.read(span, queue=query.queue, host=query.host)
+    return as_json(series_of(recorded, span))
 
 
 @Route(
@@ -207,4 +237,4 @@ def _ok() -> Response:
 
 
 HEALTH_ROUTES: Final = (is_alive, is_ready)
-ROUTES: Final = (show_statistics, show_history, list_nodes, list_hosts)
+ROUTES: Final = (show_statistics, show_history, show_series, list_nodes, list_hosts)

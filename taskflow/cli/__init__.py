@@ -96,6 +96,7 @@ main = Sections(
             "stats": Entry(f"{_REMOTE}.monitoring", "Count tasks by queue and status."),
             "nodes": Entry(f"{_REMOTE}.monitoring", "List the processes that run tasks."),
             "hosts": Entry(f"{_REMOTE}.monitoring", "Show the state of the hosts that tasks call."),
+            "failures": Entry(f"{_REMOTE}.grouped_failures", "List what fails, grouped by cause."),
             "audit": Entry(f"{_REMOTE}.audit", "Show who did what, newest first."),
             "mcp": Entry(
                 f"{_REMOTE}.mcp", "Serve tools for agents, by the Model Context Protocol."

@@ -234,6 +234,19 @@ def of_group(
     return Call(method, f"/groups/{known}{what}", is_repeatable=is_repeatable)
 
 
+def of_failure(failure_id: uuid.UUID | str) -> Call:
+    """Return a request for a failure.
+
+    Raises:
+        InvalidArgument: It is not the id of a failure.
+    """
+    try:
+        known = failure_id if isinstance(failure_id, uuid.UUID) else uuid.UUID(failure_id)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InvalidArgument(f"{shown(failure_id)} is not the id of a failure: {error}") from None
+    return Call("GET", f"/failures/{known}")
+
+
 def waiting(call: Call, seconds: int) -> Call:
     """Return the same request with a wait."""
     return msgspec.structs.replace(call, query=[("wait", str(seconds))], wait_seconds=seconds)
@@ -406,6 +419,23 @@ def service_of(answer: Answer) -> Service:
 def of_queue_only(queue: str | None) -> list[tuple[str, str]]:
     """Return the parameter for one queue; nothing for all."""
     return [] if queue is None else [("queue", arguments.text("queue", queue))]
+
+
+def given_only(wanted: Mapping[str, str | int | dt.datetime | None]) -> list[tuple[str, str]]:
+    """Return the parameters that are given.
+
+    Raises:
+        InvalidArgument: One cannot be used.
+    """
+    query = []
+    for name, value in wanted.items():
+        if isinstance(value, dt.datetime):
+            query.append((name, moment_text(value)))
+        elif isinstance(value, int):
+            query.append((name, str(arguments.whole_number(name, value, minimum=1))))
+        elif value is not None:
+            query.append((name, arguments.text(name, value)))
+    return query
 
 
 def events(

@@ -160,6 +160,7 @@ class Filters(TypedDict, total=False):
     order_key: str
     group: uuid.UUID | str
     parent: uuid.UUID | str
+    failure: uuid.UUID | str
 
 
 @checked_arguments()

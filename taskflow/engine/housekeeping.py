@@ -117,6 +117,7 @@ async def fold_counts(context: EngineContext) -> float:
     """Add a batch of recorded changes to the stored counts of tasks."""
     folded = await context.store.fold_counts(limit=FOLD_BATCH)
     of_groups = await context.store.groups.fold_counts(limit=FOLD_BATCH)
+    await context.store.rollups.sample_backlog()
     return 0.0 if max(folded, of_groups) >= FOLD_BATCH else context.settings.heartbeat_seconds
 
 
@@ -133,13 +134,16 @@ async def delete_old_rows(context: EngineContext) -> float:
     audit_entries = await _delete_audit_entries(context)
     group_rows = await _delete_groups(context)
     topic_events = await _delete_topic_events(context)
+    rollups = await store.rollups.delete_old(limit=DELETE_SMALL_ROWS_BATCH)
+    await store.failures.check_tasks(limit=DELETE_BATCH)
+    await store.failures.delete_resolved(limit=DELETE_BATCH)
     if tasks:
         emit(Event.TASKS_DELETED, tasks=tasks)
     has_more = (
         tasks
         or group_rows  # a batch of large tasks is smaller than its limit
         or max(keys, queue_rows) >= DELETE_BATCH
-        or max(events, firings, audit_entries, topic_events) >= DELETE_SMALL_ROWS_BATCH
+        or max(events, firings, audit_entries, topic_events, rollups) >= DELETE_SMALL_ROWS_BATCH
     )
     return DELETE_BATCH_PAUSE_SECONDS if has_more else _delete_pause_seconds(context)
 

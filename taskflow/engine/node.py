@@ -23,6 +23,7 @@ from taskflow.engine.worker import Attempt, work
 from taskflow.model.errors import LeaseLost, StoreUnavailable
 from taskflow.model.task import Claim
 from taskflow.model.zones import zone_database
+from taskflow.settings import reported_settings
 from taskflow.telemetry import Event, emit, node_name
 from taskflow.version import __version__
 
@@ -103,6 +104,7 @@ class Node:
                     version=__version__,
                     workers=settings.workers,
                     tz_version=zone_database().version,
+                    settings=reported_settings(settings),
                 )
             except StoreUnavailable as error:
                 outage.begin(error)

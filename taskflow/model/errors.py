@@ -30,6 +30,7 @@ The tree::
         ├── QueueNotFound        404
         ├── ScheduleNotFound     404
         ├── GroupNotFound        404
+        ├── FailureNotFound      404
         ├── TopicNotFound        404
         ├── EndpointNotFound     404
         ├── NoIssuer             404
@@ -282,6 +283,12 @@ class GroupNotFound(RequestError):
     """No group has this id."""
 
     problem = types.GROUP_NOT_FOUND
+
+
+class FailureNotFound(RequestError):
+    """No failure has this id."""
+
+    problem = types.FAILURE_NOT_FOUND
 
 
 class TopicNotFound(RequestError):

@@ -33,6 +33,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
         group: The id of the group.
         endpoint: The id of the endpoint that an event is delivered to.
         parent: The id of a parent.
+        failure: The id of a failure; such tasks are FAILED.
         scope: The queue is one of these.
     """
 
@@ -51,6 +52,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
     group: uuid.UUID | None = None
     endpoint: uuid.UUID | None = None
     parent: uuid.UUID | None = None
+    failure: uuid.UUID | None = None
     scope: QueueScope | None = None
 
 
@@ -65,8 +67,17 @@ _URL: Final = msgspec.json.Decoder(str)
 _REQUEST: Final = msgspec.json.Decoder(_Request)
 
 
-def matches(task: Task, host: str | None, wanted: TaskFilter) -> bool:
-    """Return whether a task whose URL has the given host matches a filter."""
+def matches(
+    task: Task, host: str | None, wanted: TaskFilter, *, failure: uuid.UUID | None = None
+) -> bool:
+    """Return whether a task matches a filter.
+
+    Args:
+        task: The task.
+        host: The host of its URL.
+        wanted: The filter.
+        failure: The failure that it is in.
+    """
     return (
         (not wanted.statuses or task.status in wanted.statuses)
         and wanted.queue in (None, task.queue)
@@ -79,6 +90,7 @@ def matches(task: Task, host: str | None, wanted: TaskFilter) -> bool:
         and wanted.group in (None, task.group)
         and wanted.endpoint in (None, task.endpoint_id)
         and (wanted.parent is None or wanted.parent in (task.after or ()))
+        and wanted.failure in (None, failure)
         and _is_within(task.created_at, wanted.created_after, wanted.created_before)
         and _is_within(task.finished_at, wanted.finished_after, wanted.finished_before)
         and (wanted.url_contains is None or wanted.url_contains in url_of(task.payload))

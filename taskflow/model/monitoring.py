@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Final
@@ -20,8 +21,17 @@ HISTORY_MINUTES: Final = 60
 LISTED_TASKS: Final = 5
 """Maximum number of running tasks listed per node."""
 
+MAX_LISTED_TASKS: Final = 200
+"""Maximum number of running tasks listed on the page of a node."""
+
 SAMPLED_TASKS: Final = 1000
 """Number of recently fetched tasks from which the statistics of hosts are computed."""
+
+MAX_WAITING_QUEUES: Final = 200
+"""Maximum number of queues in which the pending tasks of a host are counted."""
+
+MAX_WAITING_COUNTED: Final = 1000
+"""Maximum number of pending tasks of a host that are counted in a queue."""
 
 _MINUTE: Final = dt.timedelta(minutes=1)
 
@@ -82,6 +92,8 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
         running: Number of tasks that it has claimed.
         longest_running_seconds: Age of the oldest claim in seconds; ``None`` without claims.
         longest_running: The oldest claims, at most five.
+        settings: Some of its settings, none of them secret, so that nodes can be compared; ``None``
+            for versions that do not report them.
     """
 
     id: uuid.UUID
@@ -96,6 +108,7 @@ class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     running: int
     longest_running_seconds: float | None
     longest_running: list[RunningTask]
+    settings: Mapping[str, str] | None = None
 
 
 class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +123,8 @@ class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
         running: Number of running tasks.
         longest_running_seconds: Age of the oldest of them in seconds; ``None`` without any.
         held: Why and until when no task for the host starts, or ``None``.
+        open_since: When its circuit breaker opened; ``None`` if it is closed, or if that is
+            unknown.
     """
 
     host: str
@@ -120,6 +135,40 @@ class HostRecord(msgspec.Struct, frozen=True, kw_only=True):
     running: int = 0
     longest_running_seconds: float | None = None
     held: Hold | None = None
+    open_since: Moment | None = None
+
+
+class HostWaiting(msgspec.Struct, frozen=True):
+    """The pending tasks of a host in a queue.
+
+    Attributes:
+        queue: The queue.
+        count: Their number, up to ``MAX_WAITING_COUNTED``.
+        oldest_run_at: When the first one of them is due, or was.
+    """
+
+    queue: str
+    count: int
+    oldest_run_at: Moment | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """True if all of them are counted."""
+        return self.count < MAX_WAITING_COUNTED
+
+
+class HostDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known about one host.
+
+    Attributes:
+        record: Its statistics among the most recently fetched tasks, and its circuit breaker.
+        errors: Number of failed tasks among these, by error type.
+        waiting: Its pending tasks by queue, of the first ``MAX_WAITING_QUEUES`` queues by name.
+    """
+
+    record: HostRecord
+    errors: Mapping[str, int]
+    waiting: list[HostWaiting]
 
 
 class Minute(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,11 +184,12 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FetchedTask(msgspec.Struct, frozen=True):
-    """A fetched task: its host, whether it failed, and the duration in seconds."""
+    """A fetched task: its host, whether it failed and why, and the duration in seconds."""
 
     host: str
     has_failed: bool
     elapsed_seconds: float
+    error_type: str | None = None
 
 
 class RunningTasks(msgspec.Struct, frozen=True):
@@ -189,6 +239,31 @@ def hosts_of(
     return hosts_in_order(records)[:limit]
 
 
+def host_detail_of(
+    host: str,
+    fetched: Iterable[FetchedTask],
+    running: Mapping[str, RunningTasks],
+    held: HostHold | None,
+    waiting: list[HostWaiting],
+) -> HostDetail:
+    """Return what is known about one host.
+
+    Args:
+        host: The host, with its port unless it is the default.
+        fetched: The recently fetched tasks of all hosts.
+        running: The running tasks by host.
+        held: Its circuit breaker, if that is open.
+        waiting: Its pending tasks.
+    """
+    own = [one for one in fetched if one.host == host]
+    errors = Counter(one.error_type or "unknown" for one in own if one.has_failed)
+    return HostDetail(
+        record=_host_of(host, own, running.get(host), held),
+        errors=dict(errors.most_common()),
+        waiting=waiting,
+    )
+
+
 def hosts_in_order(records: Iterable[HostRecord]) -> list[HostRecord]:
     """Return hosts: first those with an open circuit breaker, then the slowest."""
     return sorted(records, key=_urgency)
@@ -207,6 +282,7 @@ def _host_of(
         running=running.count if running else 0,
         longest_running_seconds=round(running.longest_seconds, 3) if running else None,
         held=Hold(HoldReason.HOST_FAILING, held.why, held.until) if held else None,
+        open_since=held.since if held else None,
     )
 
 

@@ -135,6 +135,14 @@ GROUP_NOT_FOUND: Final = _declare(
     "Check the id in `GET /groups`.",
     "No group has this id.",
 )
+FAILURE_NOT_FOUND: Final = _declare(
+    "failure-not-found",
+    HTTPStatus.NOT_FOUND,
+    "Failure not found",
+    "No failure has this id. Failures without FAILED tasks are deleted after seven days.",
+    "Check the id in `GET /failures?state=all`.",
+    "No failure has this id.",
+)
 TOPIC_NOT_FOUND: Final = _declare(
     "topic-not-found",
     HTTPStatus.NOT_FOUND,

@@ -118,10 +118,12 @@ class HostHold(msgspec.Struct, frozen=True):
     Attributes:
         until: When the circuit breaker becomes half-open: then one task at a time probes the host.
         why: The last failure.
+        since: When it opened; ``None`` if that is unknown.
     """
 
     until: Moment
     why: str
+    since: Moment | None = None
 
 
 class HoldReason(enum.StrEnum):

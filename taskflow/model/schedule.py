@@ -26,6 +26,9 @@ DEFAULT_NEXT_RUNS: Final = 5
 MAX_NEXT_RUNS: Final = 100
 """Number of next times that one request returns, by default and at most."""
 
+KEPT_RUNS: Final = 100
+"""Number of runs that are kept in the history of a schedule, at least."""
+
 ScheduleName: TypeAlias = QueueName
 TimeZone: TypeAlias = Annotated[str, Meta(pattern="^[A-Za-z][A-Za-z0-9_+/-]{0,63}$(?!\n)")]
 
@@ -94,6 +97,59 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     last_task_status: TaskStatus | None = None
     skipped_count: int = 0
     last_skipped_at: Moment | None = None
+
+
+class RunKind(enum.StrEnum):
+    """What became of a time of a schedule."""
+
+    SCHEDULED = "scheduled"
+    """It created a task."""
+    MANUAL = "manual"
+    """A client ran the schedule, which created a task."""
+    SKIPPED = "skipped"
+    """It was skipped, because an earlier task was PENDING or RUNNING (``overlap``)."""
+    MISSED = "missed"
+    """No node started it within a minute, and ``missed`` creates no task for it."""
+
+
+class ScheduleRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of a schedule, or a time at which it did not run.
+
+    Attributes:
+        at: The scheduled time; of a manual run, when that was; of missed times, the last one.
+        kind: What became of it.
+        count: The number of times that it stands for, of missed times; otherwise 1.
+        task_id: The task, if one was created.
+        status: The status of the task; ``None`` without one, or if it was deleted.
+        started_at: When its last attempt started.
+        finished_at: When it finished.
+        attempt: Number of its attempts that count.
+        error: Why its last attempt failed.
+    """
+
+    at: Moment
+    kind: RunKind
+    count: int = 1
+    task_id: uuid.UUID | None = None
+    status: TaskStatus | None = None
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
+    attempt: int = 0
+    error: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long its last attempt took; ``None`` while it has none that finished."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return max(0.0, (self.finished_at - self.started_at).total_seconds())
+
+    @property
+    def late_seconds(self) -> float | None:
+        """How long after the scheduled time its first attempt started; ``None`` if unknown."""
+        if self.started_at is None or self.attempt > 1 or self.kind is not RunKind.SCHEDULED:
+            return None
+        return max(0.0, (self.started_at - self.at).total_seconds())
 
 
 class NextRuns(msgspec.Struct, frozen=True, kw_only=True):

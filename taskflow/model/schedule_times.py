@@ -46,10 +46,13 @@ class Due(msgspec.Struct, frozen=True):
     Attributes:
         times: The times for which a task must be created, in order.
         next_run_at: The first time that is left for a later step.
+        missed: The times for which none is created, because no node was in time; the last
+            ``MAX_TIMES_PER_STEP`` at most.
     """
 
     times: tuple[dt.datetime, ...]
     next_run_at: dt.datetime | None
+    missed: tuple[dt.datetime, ...] = ()
 
 
 def check_timing(timing: Timing, now: dt.datetime) -> None:
@@ -141,9 +144,10 @@ def compute_due(
         )
         next_run_at = next_time(timing, anchor_at=anchor_at, after=now)
     times = _times_to_fire(passed, schedule.definition.missed, now)
+    missed = tuple(at for at in passed if at not in times)
     if len(times) > limit:
-        return Due(tuple(times[:limit]), times[limit])
-    return Due(tuple(times), next_run_at)
+        return Due(tuple(times[:limit]), times[limit], missed)
+    return Due(tuple(times), next_run_at, missed)
 
 
 def _times_to_fire(times: list[dt.datetime], missed: Missed, now: dt.datetime) -> list[dt.datetime]:

@@ -55,6 +55,7 @@ IdPrefix: TypeAlias = Annotated[
         extra={"expected": "the first 8 or more hexadecimal digits of an id, such as 01a20c58-b6"},
     ),
 ]
+FailureId: TypeAlias = Annotated[uuid.UUID, Meta(extra={"expected": "the id of a failure, a UUID"})]
 ParentId: TypeAlias = Annotated[uuid.UUID, Meta(extra={"expected": "the id of a task, a UUID"})]
 Statuses: TypeAlias = Annotated[tuple[TaskStatus, ...], Meta(min_length=1)]
 SomeTags: TypeAlias = Annotated[
@@ -141,6 +142,14 @@ class TaskFilters(msgspec.Struct, frozen=True, kw_only=True):
             description="Only the children of the task with this id: tasks that have it in "
             "`after`.",
             examples=["01a20c58-b6fd-77bf-9328-1ccde011d8db"],
+        ),
+    ] = UNSET
+    failure: Annotated[
+        FailureId | UnsetType,
+        Meta(
+            description="Only the FAILED tasks of the failure with this id, as `GET /failures` "
+            "lists it.",
+            examples=["5cb1a0f4-3f0e-8a6d-9d3f-0c6c2b9e4a71"],
         ),
     ] = UNSET
 

@@ -12,6 +12,7 @@ from msgspec import Meta
 from taskflow.model.audit import Action, AuditFilter, TargetKind
 from taskflow.model.filter import TaskFilter
 from taskflow.model.groups import GroupFilter, GroupName, GroupStatus
+from taskflow.model.rollups import Span
 from taskflow.model.schedule import DEFAULT_NEXT_RUNS, MAX_NEXT_RUNS, ScheduleName
 from taskflow.model.task import MAX_TAGS, NAME_RULE, Moment, QueueName, Task
 from taskflow.model.task_status import TaskStatus
@@ -435,6 +436,46 @@ class StatisticsRequest(msgspec.Struct, frozen=True):
     ] = None
 
 
+HostText: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern="^[^\x00-\x20\x7f/?#@\\\\]+$(?!\n)",
+        min_length=1,
+        max_length=255,
+        extra={
+            "expected": "a host, with its port unless it is the default, such as "
+            "example.com:8080, of 1 to 255 characters"
+        },
+    ),
+]
+
+
+class SeriesRequest(msgspec.Struct, frozen=True):
+    """The query of ``GET /stats/series``."""
+
+    span: Annotated[
+        Span | None,
+        Meta(
+            description="How far the series goes back: points of a minute for `1h`, of 15 minutes "
+            "for `24h`, of an hour for `7d`, of 4 hours for `30d`, of a day for `90d`. "
+            "Default: `1h`.",
+            examples=["24h"],
+        ),
+    ] = None
+    queue: Annotated[
+        AnyQueueName | None,
+        Meta(description="Only tasks of this queue. Default: all queues.", examples=["default"]),
+    ] = None
+    host: Annotated[
+        HostText | None,
+        Meta(
+            description="Only tasks for this host, with its port unless it is the default, as "
+            "`GET /hosts` shows it. Not together with `queue`.",
+            examples=["example.com"],
+        ),
+    ] = None
+
+
 class TaskEventsRequest(msgspec.Struct, frozen=True):
     """The query of ``GET /tasks/{id}/events`` and ``GET /groups/{id}/events``."""
 
@@ -480,6 +521,7 @@ DELETE_CREDENTIAL_QUERY: Final = Reader(DeleteCredentialRequest)
 AUDIT_QUERY: Final = Reader(AuditRequest)
 AUDIT_STREAM_QUERY: Final = Reader(AuditStreamRequest)
 STATISTICS_QUERY: Final = Reader(StatisticsRequest)
+SERIES_QUERY: Final = Reader(SeriesRequest)
 TASK_EVENTS_QUERY: Final = Reader(TaskEventsRequest)
 EVENTS_QUERY: Final = Reader(EventsRequest)
 

@@ -28,6 +28,19 @@ SECRETS: Final = frozenset(
     {"database_url", "api_keys", "webhook_secrets", "encryption_keys", "egress_proxy"}
 )
 LogLevel = Literal["debug", "info", "warning", "error"]
+# What a node reports of itself, so that nodes can be compared: what should be the same on all of
+# them, and how much each can run. Nothing secret, and no names of hosts or networks.
+REPORTED: Final = (
+    *("workers", "queue_size", "database_connections", "max_per_host", "max_pending"),
+    *("breaker_failures", "endpoint_disable_seconds", "fetch_timeout_seconds", "max_redirects"),
+    *("max_result_bytes", "failed_body_bytes", "max_body_bytes", "poll_seconds"),
+    *("heartbeat_seconds", "lease_seconds", "max_rescues", "max_attempts", "backoff_seconds"),
+    *("max_backoff_seconds", "max_retry_after_seconds", "retention_seconds"),
+    *("archive_after_seconds", "audit_retention_days", "idempotency_seconds"),
+    *("sign_requests", "encrypt", "public_url"),
+)
+# What a node reports a fingerprint of: it names hosts and networks.
+FINGERPRINTED: Final = ("allow_networks", "allow_hosts", "deny_hosts", "allow_ports")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

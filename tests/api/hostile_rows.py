@@ -271,7 +271,8 @@ GOOD: Final[Mapping[str, tuple[Row, ...]]] = {
     "taskflow_ended_sessions": ({"id": "odd", "forgotten_at": "2100-01-01"},),
     "taskflow_paces": ({"key": "odd", "next_at": "2100-01-01"},),
     "taskflow_hosts": (
-        {"host": "odd.example", "held_until": "2100-01-01", "times": "1", "why": "odd"},
+        {"host": "odd.example", "held_until": "2100-01-01", "times": "1", "why": "odd",
+         "opened_at": "now"},
     ),
     "taskflow_schedules": (
         {"name": "odd", "definition": json.dumps(_definition()), "size_bytes": "9",
@@ -303,6 +304,10 @@ GOOD: Final[Mapping[str, tuple[Row, ...]]] = {
          "task_ids": f"{{{KNOWN}}}"},
     ),
     "taskflow_deliveries": ({"endpoint_id": str(uuid.UUID(int=5)), "task_id": KNOWN},),
+    "taskflow_schedule_runs": (
+        {"schedule": "known", "at": "now", "kind": "scheduled", "task_id": KNOWN},
+        {"schedule": "known", "at": "now", "kind": "missed", "count": "3"},
+    ),
     "taskflow_firings": ({"schedule": "known", "at": "now", "task_id": KNOWN},),
     "taskflow_groups": (
         {"queue": "odd", "status": "CLOSED"},
@@ -331,7 +336,7 @@ GOOD: Final[Mapping[str, tuple[Row, ...]]] = {
     "taskflow_nodes": (
         {"id": str(uuid.UUID(int=3)), "name": "odd", "lease_seconds": "5", "expires_at": _PAST},
         {"id": str(uuid.UUID(int=4)), "name": "odd", "lease_seconds": "5",
-         "expires_at": "2100-01-01", "version": "9.9", "workers": "1"},
+         "expires_at": "2100-01-01", "version": "9.9", "workers": "1", "settings": '{"A":"1"}'},
     ),
 }  # fmt: skip
 # Settings of TaskFlow itself, rather than data: operators must not change them.

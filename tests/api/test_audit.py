@@ -309,7 +309,21 @@ PAGES = {
         a.done("POST", "/queues/page-resumed/pause"),
         "page-resumed",
     )[1],
+    "/ui/queues/<string:name>": lambda _: "page-edited",
+    "/ui/schedules/<string:name>": lambda a: (put_schedule(a, "page-edited"), "page-edited")[1],
     "/ui/schedules/<string:name>/run": lambda a: (put_schedule(a, "page"), "page")[1],
+    "/ui/schedules/<string:name>/pause": lambda a: (put_schedule(a, "to-pause"), "to-pause")[1],
+    "/ui/schedules/<string:name>/resume": lambda a: (
+        put_schedule(a, "to-resume"),
+        a.done("PATCH", "/schedules/to-resume", {"paused": True}),
+        "to-resume",
+    )[2],
+    "/ui/schedules/<string:name>/delete": lambda a: (put_schedule(a, "to-delete"), "to-delete")[1],
+}
+# What is sent to these, which are forms.
+FORMS = {
+    "/ui/queues/<string:name>": b"max_concurrency=5",
+    "/ui/schedules/<string:name>": b"missed=skip",
 }
 # These are tested below or in test_credentials.py, or submit tasks; "/" answers no POST.
 OTHER_PAGES = {
@@ -342,7 +356,7 @@ def test_every_page_that_changes_something(audited, rule):
     target = PAGES[rule](audited)
     audited.news()
     path = rule.partition("<")[0] + target + rule.rpartition(">")[2]
-    assert audited.server.ask("POST", path, b"", session).status in (200, 303)
+    assert audited.server.ask("POST", path, FORMS.get(rule, b""), session).status in (200, 303)
     [entry] = audited.news()
     assert entry["actor"] == "writer"
     assert entry["session"] is not None

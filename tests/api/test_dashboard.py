@@ -19,7 +19,6 @@ from taskflow.api.dashboard import charts, formatting, live_region
 from taskflow.api.dashboard.forms import FormError, document_of, errors_by_field, form_of
 from taskflow.api.dashboard.pages import POLICY
 from taskflow.model.errors import Unprocessable
-from taskflow.model.monitoring import Minute
 from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
 from taskflow.model.zones import zone_database
 from taskflow.schema.new_task import new_task_of
@@ -136,34 +135,7 @@ class TestShowing:
             assert any(evil in word or json.dumps(evil) in word for word in words)
 
 
-class TestCharts:
-    def minutes(self, *ended: tuple[int, int, int]) -> list[Minute]:
-        return [
-            Minute(at=NOW, finished=dict(zip((COMPLETED, FAILED, CANCELED), counts, strict=True)))
-            for counts in ended
-        ]
-
-    def test_bars_are_stacked(self):
-        """The highest bar fills the chart."""
-        chart = charts.throughput(self.minutes((150, 50, 0), (0, 0, 0)))
-        assert chart.top == 200
-        below, above = chart.bars
-        assert (below.kind, below.y, below.height) == ("completed", 30.0, 90.0)
-        assert (above.kind, above.y, above.height) == ("failed", 0.0, 30.0)
-        assert "150 completed, 50 failed, 0 canceled" in chart.summary
-
-    @pytest.mark.parametrize(("most", "top"), [(0, 1), (1, 1), (9, 9), (11, 20), (301, 400)])
-    def test_the_upper_edge_is_a_round_number(self, most, top):
-        assert charts.throughput(self.minutes((most, 0, 0))).top == top
-
-    def test_failures_are_shares(self):
-        """Of completed and failed tasks; a minute without any has no bar."""
-        minutes = self.minutes((3, 1, 9), (0, 0, 5), (2, 0, 0))
-        [part] = charts.failures(minutes).bars
-        assert (part.x, part.height) == (0.0, 30.0)
-        assert charts.failure_rate(minutes) == 1 / 6
-        assert charts.failure_rate(minutes[1:2]) is None
-
+class TestTimeline:
     def test_attempts_lie_between_the_beginning_and_the_end(self):
         def attempt(start, end, status=AttemptStatus.FAILED):
             return AttemptRecord(
@@ -410,9 +382,12 @@ def test_streams_end_so_that_the_session_is_checked(memory_server, monkeypatch, 
 def test_truncated_lists_of_queues_say_so():
     """This includes other queues that have settings but no tasks."""
     with LiveServer(database_url=MEMORY_URL) as server:
-        for number in range(101):
+        for number in range(11):
             assert server.ask("PUT", f"/queues/q{number}", b"{}").status == 201
-        assert b"the first 100 by name" in server.ask("GET", "/ui").body
+        assert b"The busiest 10." in server.ask("GET", "/ui").body
+        listed = server.ask("GET", "/ui/queues").body
+        assert listed.count(b'href="/ui/queues/q') == 11
+        assert b"Only the first" not in listed
 
 
 class Forms(HTMLParser):
@@ -614,9 +589,13 @@ def test_pausing_a_queue_needs_confirmation(memory_server):
     schedule = b'{"every_seconds": 3600, "task": {"payload": "x"}}'
     assert memory_server.ask("PUT", "/schedules/asks-not", schedule).status == 201
     overview = forms_of(memory_server, "/ui")
-    assert "/ui/queues/asks/pause" in overview.asked
-    assert {"/ui/queues/rests/resume", "/ui/schedules/asks-not/run"} <= overview.direct
-    assert not any(path.endswith("/pause") for path in overview.direct)
+    assert "/ui/queues/asks/pause?back=overview" in overview.asked
+    resume = "/ui/queues/rests/resume?back=overview"
+    assert {resume, "/ui/schedules/asks-not/run"} <= overview.direct
+    for page in ("/ui", "/ui/queues", "/ui/queues/asks", "/ui/schedules/asks-not"):
+        forms = forms_of(memory_server, page)
+        assert not any("/pause" in path or "/delete" in path for path in forms.direct)
+    assert "/ui/schedules/asks-not/delete" in forms.asked
 
 
 def test_the_page_of_a_schedule(memory_server):
@@ -675,8 +654,8 @@ def test_limits_are_shown_with_their_meaning(memory_server, settings, shown):
     """In the table of queues."""
     body = json.dumps(settings).encode()
     assert memory_server.ask("PUT", "/queues/limited", body).status in (200, 201)
-    page = memory_server.ask("GET", "/ui").body.decode()
-    row = page.partition('href="/ui/tasks?queue=limited"')[2].partition("<tr>")[0]
+    page = memory_server.ask("GET", "/ui/queues").body.decode()
+    row = page.partition('href="/ui/queues/limited"')[2].partition("<tr>")[0]
     assert f'<td data-label="Limits">{shown}\n' in row
 
 

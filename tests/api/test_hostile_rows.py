@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 
 import psycopg
@@ -38,6 +39,8 @@ PAGES = (
     *("/stats", "/stats/history", "/stats/history?queue=odd", "/queues", "/queues/odd"),
     *("/topics", "/topics?limit=1", "/topics/known", "/topics/known/endpoints?limit=1000"),
     *("/ui/topics", "/ui/topics/known", "/credentials"),
+    *("/ui/queues", "/ui/queues/odd", "/ui/schedules", "/ui/schedules/odd", "/ui/schedules/known"),
+    *("/ui/hosts", "/ui/hosts/odd.example", "/ui/nodes", f"/ui/nodes/{uuid.UUID(int=4)}"),
     *("/queues/default", "/schedules", "/schedules/odd", "/schedules?limit=1", "/nodes", "/hosts"),
     *(
         "/metrics",

@@ -83,6 +83,11 @@ class World(NamedTuple):
         assert task["status"] == standing, task
         return task["id"]
 
+    def failure(self) -> str:
+        """The id of a failure."""
+        self.task("FAILED")
+        return self.ask("get", "/failures").json[0]["id"]
+
     def place(self, method: str, path: str) -> str:
         """The path of an operation, leading to something that it can be carried out on."""
         name = OPERATIONS[method, path]["operationId"]
@@ -95,7 +100,8 @@ class World(NamedTuple):
         if path.startswith("/topics/{topic}"):
             return self.endpoint_place(method, path)
         if "{id}" in path:
-            return path.replace("{id}", self.task(STANDING.get(name, "COMPLETED")))
+            task_id = self.task(STANDING.get(name, "COMPLETED"))
+            return path.replace("{id}", self.failure() if "/failures" in path else task_id)
         if "{name}" not in path:
             return path.replace("{type}", TASK_NOT_FOUND.name)
         [reported] = [one for one in OPERATIONS[method, path]["parameters"] if one["in"] == "path"]

@@ -203,6 +203,7 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
     ("404", "no result"): done_to("result", WAITING, method="GET"),
     ("404", "no queue"): asked("GET", "/queues/none"),
     ("404", "no group"): asked("GET", f"/groups/{UNKNOWN_ID}"),
+    ("404", "no failure"): asked("GET", f"/failures/{UNKNOWN_ID}"),
     ("404", "no topic"): asked("GET", "/topics/none"),
     ("404", "no endpoint"): followed(
         ("PUT", "/topics/a", b"{}"), lambda _: ("GET", "/topics/a/endpoints/none")

@@ -16,18 +16,22 @@ from itertools import pairwise
 import pytest
 
 from taskflow.api.access.scoped_store import (
+    ScopedFailures,
     ScopedGroups,
     ScopedMonitoring,
     ScopedQueues,
+    ScopedRollups,
     ScopedSchedules,
     ScopedStore,
     ScopedTopics,
 )
 from taskflow.api.app import ROUTES
 from taskflow.service import MEMORY_URL
+from taskflow.store.base.grouped_failures import FailureStore
 from taskflow.store.base.groups import GroupStore
 from taskflow.store.base.listing import MonitoringStore
 from taskflow.store.base.queues import QueueStore
+from taskflow.store.base.rollups import RollupStore
 from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.topics import TopicStore
@@ -215,14 +219,16 @@ LISTED = {
     ),
     "showStatistics": ("/stats", "/stats?queue=shop", "/stats?queue=mail"),
     "showHistory": ("/stats/history", "/stats/history?queue=shop"),
+    "showSeries": ("/stats/series?span=90d", "/stats/series?span=90d&queue=shop"),
+    "listFailures": ("/failures", "/failures?state=all", "/failures?queue=shop&state=all"),
     "listQueues": ("/queues",),
     "listGroups": ("/groups", "/groups?queue=shop", "/groups?limit=1&status=OPEN"),
     "listTopics": ("/topics", "/topics?limit=1"),
     "listSchedules": ("/schedules", "/schedules?limit=1", "/schedules?cursor=b"),
 }
 BULK = {"cancelTasks", "retryTasks", "deleteTasks"}
-# Tested on their own below, or in test_groups.py and test_topics.py.
-OTHERS = {"addTask", "addTasks", "addGroup", "putTopic", "putSchedule", "watchTasks"}
+# Tested on their own below, or in test_groups.py, test_topics.py and test_failures.py.
+OTHERS = {"showFailure", "addTask", "addTasks", "addGroup", "putTopic", "putSchedule", "watchTasks"}
 WHOLE = {"listNodes": "/nodes", "listHosts": "/hosts", "showMetrics": "/metrics"}
 # For admins alone: test_credentials.py, test_audit.py.
 ADMINS = {
@@ -252,8 +258,14 @@ PAGES = {
     "/ui/tasks/<task_id>/retry": "POST",
     "/ui/tasks/<task_id>/skip": "POST",
     "/ui/tasks/<task_id>/delete": "POST",
+    "/ui/queues": "GET",
+    "/ui/live/queues": "stream",
+    "/ui/queues/<string:name>": "GET",
+    "/ui/queues/<string:name>/live": "stream",
     "/ui/queues/<string:name>/pause": "POST",
     "/ui/queues/<string:name>/resume": "POST",
+    "/ui/failures": "GET",
+    "/ui/failures/<failure_id>": "GET",
     "/ui/groups": "GET",
     "/ui/groups/<group_id>": "GET",
     "/ui/groups/<group_id>/close": "POST",
@@ -266,8 +278,22 @@ PAGES = {
     "/ui/topics/<topic>/endpoints/<name>/recover": "POST",
     "/ui/topics/<topic>/endpoints/<name>/enable": "POST",
     "/ui/topics/<topic>/endpoints/<name>/disable": "POST",
+    "/ui/schedules": "GET",
+    "/ui/live/schedules": "stream",
     "/ui/schedules/<string:name>": "GET",
+    "/ui/schedules/<string:name>/live": "stream",
     "/ui/schedules/<string:name>/run": "POST",
+    "/ui/schedules/<string:name>/pause": "POST",
+    "/ui/schedules/<string:name>/resume": "POST",
+    "/ui/schedules/<string:name>/delete": "POST",
+    "/ui/hosts": "whole",
+    "/ui/live/hosts": "whole",
+    "/ui/hosts/<string:host>": "whole",
+    "/ui/hosts/<string:host>/live": "whole",
+    "/ui/nodes": "whole",
+    "/ui/live/nodes": "whole",
+    "/ui/nodes/<node_id>": "whole",
+    "/ui/nodes/<node_id>/live": "whole",
     "/ui/submit": "submit",
     "/ui/audit": "admin",
     "/ui/credentials": "admin",
@@ -308,6 +334,8 @@ def test_every_page_is_classified(shared):
         (ScopedGroups, GroupStore),
         (ScopedTopics, TopicStore),
         (ScopedMonitoring, MonitoringStore),
+        (ScopedRollups, RollupStore),
+        (ScopedFailures, FailureStore),
     ],
 )
 def test_the_store_has_no_other_verbs(scoped, whole):
@@ -585,17 +613,34 @@ def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, hidden_topic, 
             answer = mail.ask("POST", path, b"", **form)
             answer_text = answer.body.decode()
             assert answer.status == (303 if path.endswith("/delete") else 404)
+        case "whole":
+            answer = mail.ask("GET", path)
+            answer_text = answer.body.decode()
+            assert answer.status == 403
+            assert "all queues" in answer_text
         case "admin":
             answer_text = mail.ask("GET", path).body.decode()
             assert "needs a key with the role admin" in answer_text
         case _:
             answer = mail.ask("GET", path)
             answer_text = answer.body.decode()
-            is_hidden = any(name in path for name in (hidden, hidden_group, "a-shop"))
+            others = (hidden, hidden_group, "a-shop", "queues/shop")
+            is_hidden = any(name in path for name in others)
             assert answer.status == (404 if is_hidden else 200)
     for word in (HIDDEN, "a-shop", "c-shop", "shop</a>"):
         assert word not in answer_text
     assert (shop.get(f"/tasks/{hidden}"), without_ages(shop.get("/queues/shop"))) == before
+
+
+@pytest.mark.parametrize("path", ["/ui/queues/shop", "/ui/schedules/a-shop"])
+@pytest.mark.parametrize("preview", ["", "&preview=yes"])
+def test_forms_for_others_change_nothing(mail, shop, hidden, path, preview):
+    """The answer is that for something that does not exist."""
+    before = without_ages(shop.get("/queues/shop")), shop.get("/schedules/a-shop")
+    form = f"max_concurrency=7&every_seconds=77{preview}".encode()
+    answer = mail.ask("POST", path, form, content_type="application/x-www-form-urlencoded")
+    assert answer.status == 404
+    assert (without_ages(shop.get("/queues/shop")), shop.get("/schedules/a-shop")) == before
 
 
 def test_the_overview_counts_own_tasks(mail, boss):

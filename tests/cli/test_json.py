@@ -61,6 +61,7 @@ COMMANDS = (
     ("stats",),
     ("nodes",),
     ("hosts",),
+    ("failures", "--state", "all"),
     ("audit",),
 )
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from taskflow.client.errors import InvalidArgument
 from taskflow.client.task import Task
 from taskflow.mcp_server.binding import Binding
-from taskflow.mcp_server.failures import failure_of, groups_of
 from taskflow.mcp_server.outputs import (
     MAX_BODY_CHARACTERS,
     MAX_ERROR_CHARACTERS,
@@ -113,24 +112,6 @@ def test_lists_are_bounded():
     assert all(len(one.error) == MAX_ERROR_CHARACTERS for one in kept)
     assert fitting(entries, limit=1) == entries[:1]
     assert fitting([]) == []
-
-
-def test_groups_of_failures():
-    """One for each error type and host, spelled as the filter has it; the largest first."""
-    tasks = [
-        task(payload="https://EXAMPLE.com/a", error_type="timeout", error="first", queue="b"),
-        task(payload="https://example.com:444/b", error_type="timeout", error="last", queue="a"),
-        task(payload="https://example.com/", error_type="tls"),
-        task(payload={"no": "url"}, error_type="invalid_url"),
-    ]
-    tasks[1] = msgspec.structs.replace(tasks[1], finished_at=NOW + dt.timedelta(seconds=1))
-    first, *others = groups_of(map(failure_of, tasks))
-    assert (first.error_type, first.host, first.count) == ("timeout", "example.com", 2)
-    assert (first.last_error, first.last_task_id, first.queues) == ("last", tasks[1].id, ["a", "b"])
-    assert [(one.error_type, one.host) for one in others] == [
-        ("invalid_url", None),
-        ("tls", "example.com"),
-    ]
 
 
 @pytest.mark.parametrize("name", TOOLS)

@@ -134,21 +134,25 @@ def test_waiting_ends(agent, queue):
 
 
 def test_failures_are_grouped_and_retried(agent, target, queue):
-    """By error and host, the largest first; the group says how to select its tasks."""
+    """By their cause, the largest first; the failure selects its tasks."""
     for path in ("404", "404", "404"):
         payload = {"url": f"{target.url}/{path}?{queue}"}
         agent.result("submit_task", payload=payload, queue=queue, max_attempts=1, wait_seconds=60)
     agent.result("submit_task", payload="no url", queue=queue, wait_seconds=60)
     found = agent.result("list_failures", queue=queue)
-    assert [(group["error_type"], group["host"], group["count"]) for group in found["groups"]] == [
-        ("http_status", "127.0.0.1", 3),
-        ("invalid_url", None, 1),
+    host = target.url.removeprefix("http://")
+    assert [(one["error_type"], one["host"], one["failed"]) for one in found["failures"]] == [
+        ("http_status", host, 3),
+        ("invalid_url", "", 1),
     ]
-    assert (found["tasks"], found["complete"]) == (4, True)
-    assert "404" in found["groups"][0]["last_error"]
-    assert not agent.result("list_failures", queue=queue, max_tasks=3)["complete"]
+    assert (found["failed"], found["complete"]) == (4, True)
+    first = found["failures"][0]
+    assert (first["status_code"], "404" in first["message"]) == (404, True)
+    assert len(first["example_ids"]) == 3
+    [other] = agent.result("list_failures", queue=queue, error_type="invalid_url")["failures"]
+    assert other["failed"] == 1
 
-    filters = {"queue": queue, "error_type": "http_status", "host": "127.0.0.1"}
+    filters = {"failure": first["id"]}
     listed = agent.result("list_tasks", **filters, status=["FAILED"], limit=2)
     assert [task["url"] for task in listed["tasks"]] == [f"{target.url}/404?{queue}"] * 2
     older = agent.result("list_tasks", **filters, offset=listed["next_offset"], limit=2)

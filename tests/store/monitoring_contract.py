@@ -10,16 +10,18 @@ import msgspec
 import pytest
 import trio
 
-from taskflow.model.monitoring import HISTORY_MINUTES
+from taskflow.model.monitoring import HISTORY_MINUTES, LISTED_TASKS, HostRecord
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.store import TaskStore
-from tests.store.contract import StoreContract, completed, failed
+from tests.store.contract import completed, failed
+from tests.store.failures_contract import FailureContract
 from tests.store.flow_contract import at
+from tests.store.rollups_contract import RollupContract
 
 FAST, SLOW, LONG = "fast.example", "slow.example:8080", "long.example"
 
 
-class MonitoringContract(StoreContract):
+class MonitoringContract(RollupContract, FailureContract):
     """The conformance suite, this part of it included."""
 
     async def run_one(
@@ -59,6 +61,19 @@ class MonitoringContract(StoreContract):
         assert here.longest_running[0].running_seconds == here.longest_running_seconds
         assert first.alive
         assert here.alive
+
+    async def test_nodes_report_settings(self, store):
+        """None is reported by earlier versions; more tasks can be listed on request."""
+        node = await store.register("a", lease_seconds=60, settings={"TASKFLOW_WORKERS": "7"})
+        await store.register("b", lease_seconds=60)
+        first, second = await store.monitoring.nodes(10)
+        assert (first.settings, second.settings) == ({"TASKFLOW_WORKERS": "7"}, None)
+        await store.add([at(FAST) for _ in range(LISTED_TASKS + 2)])
+        await store.claim(node, limit=LISTED_TASKS + 2)
+        [first] = await store.monitoring.nodes(1)
+        assert len(first.longest_running) == LISTED_TASKS
+        [first] = await store.monitoring.nodes(1, tasks=LISTED_TASKS + 1)
+        assert len(first.longest_running) == LISTED_TASKS + 1
 
     async def test_dead_nodes_are_listed(self, store):
         """Their claims are listed, too, until they are rescued."""
@@ -132,6 +147,37 @@ class MonitoringContract(StoreContract):
         first, second = await store.monitoring.hosts(10)
         assert (first.host, first.fetched, first.held.detail) == (FAST, 0, "503")
         assert (second.host, second.held) == (SLOW, None)
+
+    async def test_one_host(self, store, node):
+        """Its statistics, its errors by type, and its pending tasks by queue, of that port only."""
+        nothing = await store.monitoring.host(SLOW)
+        assert (nothing.record, nothing.errors, nothing.waiting) == (HostRecord(host=SLOW), {}, [])
+        await self.run_one(store, node, FAST, 0.5)
+        for _ in range(2):
+            await self.run_one(store, node, SLOW, 4, ending=failed)
+        await self.run_one(store, node, SLOW, 2)
+        await store.add([at(SLOW, queue="b"), at(SLOW, queue="a"), at(SLOW, queue="b")])
+        await store.add([at(FAST, queue="a"), at(SLOW.partition(":")[0], queue="a")])
+        found = await store.monitoring.host(SLOW)
+        assert (found.record.fetched, found.record.failed, found.record.median_seconds) == (3, 2, 4)
+        assert found.errors == {"timeout": 2}
+        assert [(one.queue, one.count) for one in found.waiting] == [("a", 1), ("b", 2)]
+        assert all(one.is_complete and one.oldest_run_at is not None for one in found.waiting)
+        assert (found.record.held, found.record.open_since) == (None, None)
+
+    async def test_the_circuit_breaker_of_one_host(self, store):
+        """It has been open since its first failure, however often its probes failed since."""
+        await store.queues.open_circuit(FAST, reason="503", retry_after_seconds=0.001)
+        before = (await store.monitoring.host(FAST)).record
+        await trio.sleep(0.01)
+        await store.queues.open_circuit(FAST, reason="refused", retry_after_seconds=60)
+        record = (await store.monitoring.host(FAST)).record
+        assert record.held.detail == "refused"
+        assert record.open_since == before.open_since < record.held.until
+        [listed] = await store.monitoring.hosts(10)
+        assert listed == record
+        await store.queues.close_circuit(FAST)
+        assert (await store.monitoring.host(FAST)).record.open_since is None
 
     async def test_tasks_that_were_never_fetched_are_not_counted(self, store):
         [task] = await store.add([at(FAST)])

@@ -11,7 +11,14 @@ import trio.testing
 
 from taskflow.model.errors import ScheduleExists
 from taskflow.model.options import TaskOptions
-from taskflow.model.schedule import Missed, ScheduleDefinition, Timing
+from taskflow.model.schedule import (
+    KEPT_RUNS,
+    Missed,
+    Overlap,
+    RunKind,
+    ScheduleDefinition,
+    Timing,
+)
 from taskflow.model.task import Claim, TaskStatus
 from taskflow.store.base.store import TaskStore
 from tests.store.contract import completed, failed, new_task
@@ -257,6 +264,87 @@ class SchedulesContract:
         await self.set_next_run_at(store, "one", start_at)
         assert await self.fire(store) == [task]
         assert (await store.schedules.get("one")).next_run_at == start_at + dt.timedelta(hours=1)
+
+    # History
+
+    async def test_the_history_of_runs(self, store, node):
+        """Newest first, with the state of each task; a manual run has the time of its task."""
+        assert await store.schedules.runs("one", limit=10) == []
+        await self.put_due(store, "one")
+        [task] = await self.fire(store)
+        [claim] = await store.claim(node, limit=1)
+        await store.settle([failed(claim)])
+        manual = await store.schedules.run_now("one")
+        assert manual is not None
+        second, first = await store.schedules.runs("one", limit=10)
+        assert (first.kind, first.at, first.task_id) == (
+            RunKind.SCHEDULED,
+            task.scheduled_at,
+            task.id,
+        )
+        assert (first.status, first.attempt, first.error) == (TaskStatus.FAILED, 1, "it failed")
+        assert first.started_at < first.finished_at
+        assert first.seconds == (first.finished_at - first.started_at).total_seconds()
+        assert first.late_seconds == (first.started_at - first.at).total_seconds()
+        assert (second.kind, second.at, second.task_id) == (
+            RunKind.MANUAL,
+            manual.created_at,
+            manual.id,
+        )
+        assert (second.status, second.seconds) == (TaskStatus.PENDING, None)
+        assert await store.schedules.runs("one", limit=1) == [second]
+        assert await store.schedules.runs("other", limit=10) == []
+
+    async def test_the_history_keeps_runs_of_deleted_tasks(self, store):
+        """Without a status; they end with the schedule."""
+        await self.put_due(store, "one")
+        [task] = await self.fire(store)
+        await store.cancel(task.id)
+        await store.delete(task.id)
+        [run] = await store.schedules.runs("one", limit=10)
+        assert (run.kind, run.task_id, run.status) == (RunKind.SCHEDULED, task.id, None)
+        await store.schedules.delete("one")
+        await store.schedules.put(definition())
+        assert await store.schedules.runs("one", limit=10) == []
+
+    async def test_the_history_has_skipped_times(self, store):
+        """Those at which an earlier task was open."""
+        await self.put_due(store, "one", overlap=Overlap.SKIP)
+        await self.fire(store)
+        await self.put_due(store, "one", overlap=Overlap.SKIP)
+        await self.fire(store)
+        kinds = [run.kind for run in await store.schedules.runs("one", limit=10)]
+        assert kinds == [RunKind.SKIPPED, RunKind.SCHEDULED]
+
+    @pytest.mark.parametrize(
+        ("missed", "kinds"),
+        [
+            (Missed.SKIP, [(RunKind.MISSED, 5)]),
+            (Missed.ONCE, [(RunKind.SCHEDULED, 1), (RunKind.MISSED, 4)]),
+            (Missed.ALL, [(RunKind.SCHEDULED, 1)] * 5),
+        ],
+    )
+    async def test_the_history_has_missed_times(self, store, missed, kinds):
+        """Those without a task are one entry, with their number and the last of them."""
+        times = await self.down_for(store, missed, every_seconds=1000.0, times=5)
+        await self.fire(store)
+        runs = await store.schedules.runs("one", limit=10)
+        assert [(run.kind, run.count) for run in runs] == kinds
+        assert runs[0].at == times[-1]
+        if missed is Missed.ONCE:
+            assert runs[1].at == times[-2]
+
+    async def test_the_history_is_limited(self, store):
+        """Each schedule keeps its own last runs."""
+        await self.down_for(store, Missed.ALL, every_seconds=1000.0, times=80)
+        await self.put_due(store, "other")
+        for _ in range(4):
+            await self.fire(store)
+            await store.schedules.put(definition(every_seconds=1000.0, missed=Missed.ALL))
+            await self.down_for(store, Missed.ALL, every_seconds=1000.0, times=80)
+        runs = await store.schedules.runs("one", limit=1000)
+        assert KEPT_RUNS <= len(runs) <= KEPT_RUNS + 80
+        assert len(await store.schedules.runs("other", limit=1000)) == 1
 
     async def test_the_time_until_the_next_run(self, store):
         """The shortest time of all schedules that are not paused; negative if one is due."""

@@ -119,6 +119,7 @@ PASSED_ON = {
 STAYS_ENCRYPTED = {"claim", "parent_result"}
 PASSED_ON_BY_SCHEDULES = {
     *("delete", "fire_due", "seconds_to_next", "wait_for_change", "delete_old_firings"),
+    "runs",  # without requests and results
     *("get_stored", "next_runs"),  # of which only the times are read
 }
 

@@ -40,6 +40,10 @@ WITH made AS (
     INSERT INTO taskflow_tags (name, value, task_id)
     SELECT 'half', (n %% 2)::text, id FROM made UNION ALL
     SELECT 'rare', 'yes', id FROM made WHERE n %% 10000 = 1
+), failed AS (
+    INSERT INTO taskflow_failed_tasks (task_id, failure_id)
+    SELECT id, CASE WHEN n %% 5000 = 7 THEN '00000000-0000-0000-0000-000000000001'::uuid
+                    ELSE '00000000-0000-0000-0000-000000000002' END FROM made
 )
 INSERT INTO taskflow_tasks (id, status, size_bytes, payload, result, finished_at, error,
                             error_type, queue, host, created_at)
@@ -55,6 +59,7 @@ FROM made
 
 BY_PRIMARY_KEY, BY_STATUS = {"taskflow_tasks_pkey"}, {"taskflow_tasks_by_status"}
 BY_QUEUE, BY_TAG = {"taskflow_tasks_by_queue"}, {"taskflow_tags_pkey", "taskflow_tasks_pkey"}
+BY_FAILURE = {"taskflow_failed_tasks_of_failure", "taskflow_tasks_pkey"}
 COMPLETED, FAILED = (TaskStatus.COMPLETED,), (TaskStatus.FAILED,)
 SEARCHES = {
     "a host": (TaskFilter(host="7.example"), BY_PRIMARY_KEY),
@@ -98,6 +103,8 @@ SEARCHES = {
         ),
         {*BY_QUEUE, "taskflow_tags_of_task"},
     ),
+    "a failure": (TaskFilter(failure=uuid.UUID(int=1)), BY_FAILURE),
+    "tasks that left a failure": (TaskFilter(failure=uuid.UUID(int=2)), BY_FAILURE),
     "an error": (TaskFilter(error_type=ErrorType.TIMEOUT), BY_PRIMARY_KEY),
 }
 
@@ -121,7 +128,9 @@ def full_table(postgres_server):
         )
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(FILL, {"rows": ROWS})
-            connection.execute("VACUUM ANALYZE taskflow_tasks, taskflow_tags")
+            connection.execute(
+                "VACUUM ANALYZE taskflow_tasks, taskflow_tags, taskflow_failed_tasks"
+            )
             yield connection
 
 

@@ -42,6 +42,7 @@ MAX_BUFFERS = {
     "newest_fetched": 4 * SAMPLED_TASKS + 50,
     "running_by_host": 2 * RUNNING + 50,
     "hosts_held": 10,
+    "host_held": 10,
     "finished_by_minute": 50,
 }
 PARAMETERS = {
@@ -49,6 +50,7 @@ PARAMETERS = {
     "newest_fetched": {"limit": SAMPLED_TASKS},
     "running_by_host": {"limit": MAX_RUNNING_SCANNED},
     "hosts_held": {"limit": 100},
+    "host_held": {"host": "1.example"},
     "finished_by_minute": {"queue": None, "minutes": HISTORY_MINUTES},
 }
 
@@ -79,4 +81,59 @@ def test_cost_is_bounded(full_table, name):
     plan = reported["Plan"]
     buffers = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
     assert buffers <= MAX_BUFFERS[name], plan
-    assert plan["Actual Rows"] > 0 or name == "hosts_held"
+    assert plan["Actual Rows"] > 0 or name in ("hosts_held", "host_held")
+
+
+def test_pending_tasks_of_a_host(full_table):
+    """One descent for each queue, and a bounded number of rows of each: not the whole backlog."""
+    with full_table.transaction(force_rollback=True):
+        full_table.execute(
+            "INSERT INTO taskflow_tasks (status, size_bytes, payload, authority, queue) "
+            "SELECT 'PENDING', 9, '1', 'busy.example', 'q' || n % 20 "
+            "FROM generate_series(1, 40000) AS n"
+        )
+        full_table.execute("ANALYZE taskflow_tasks")
+        parameters = {"host": "busy.example", "queues": 10, "limit": 100}
+        statement = load_queries()["waiting_for_host"]
+        found = full_table.execute(statement, parameters).fetchall()
+        assert [count for _, count, _ in found] == [100] * 9  # "default" has none for this host
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {statement}"
+        [[[reported]]] = full_table.execute(explain, parameters).fetchall()
+        plan = reported["Plan"]
+        assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= 2_500, plan
+
+
+def test_the_history_of_a_schedule(full_table):
+    """By keys, however many runs of other schedules there are."""
+    with full_table.transaction(force_rollback=True):
+        full_table.execute(
+            "INSERT INTO taskflow_schedules (name, definition, size_bytes, anchor_at, created_at,"
+            " updated_at) SELECT 's' || n, '{}', 2, now(), now(), now()"
+            " FROM generate_series(1, 300) n"
+        )
+        full_table.execute(
+            "INSERT INTO taskflow_schedule_runs (schedule, at, kind, task_id)"
+            " SELECT 's' || s, now() - make_interval(mins => n), 'scheduled', t.id"
+            " FROM generate_series(1, 300) s, generate_series(1, 100) n,"
+            " LATERAL (SELECT id FROM taskflow_tasks LIMIT 1) t"
+        )
+        full_table.execute("ANALYZE taskflow_schedule_runs")
+        for name, parameters, most in (
+            ("schedule_runs", {"name": "s7", "limit": 25}, 300),
+            (
+                "record_runs",
+                {
+                    "names": ["s7"],
+                    "ats": ["2026-01-01T00:00:00Z"],
+                    "kinds": ["scheduled"],
+                    "task_ids": [None],
+                    "counts": [1],
+                    "kept": 100,
+                },
+                60,
+            ),
+        ):
+            explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {load_queries()[name]}"
+            [[[reported]]] = full_table.execute(explain, parameters).fetchall()
+            plan = reported["Plan"]
+            assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= most, (name, plan)

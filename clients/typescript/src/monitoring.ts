@@ -7,9 +7,14 @@ import { type Moment, textOfValue } from "./options.js";
 import type {
   Action,
   AuditEntry,
+  ErrorType,
+  Failure,
+  FailureState,
   HostRecord,
   Minute,
   NodeRecord,
+  Series,
+  Span,
   TargetKind,
   TaskStatistics,
 } from "./schemas.js";
@@ -40,6 +45,37 @@ const AUDIT_FILTERS: Names<AuditFilters> = {
   target: true,
   at_after: true,
   at_before: true,
+};
+
+/** What a series is of. */
+export interface SeriesFilters {
+  /** How far it goes back: an hour by default. */
+  span?: Span;
+  queue?: string;
+  /** The host, with its port unless it is the default; not together with `queue`. */
+  host?: string;
+}
+
+const SERIES_FILTERS: Names<SeriesFilters> = { span: true, queue: true, host: true };
+
+/** Which failures are listed. */
+export interface FailureFilters {
+  state?: FailureState;
+  queue?: string;
+  host?: string;
+  error_type?: ErrorType;
+  since?: Moment;
+  /** The maximum number of failures, at most 1000. */
+  limit?: number;
+}
+
+const FAILURE_FILTERS: Names<FailureFilters> = {
+  state: true,
+  queue: true,
+  host: true,
+  error_type: true,
+  since: true,
+  limit: true,
 };
 
 /** The service. */
@@ -82,6 +118,32 @@ export class Monitoring {
     return answer.read<{ minutes: Minute[] }>("minutes").minutes;
   }
 
+  /** Return throughput, wait and run times and the backlog over time, oldest first. */
+  async series(filters: SeriesFilters = {}, settings?: RequestSettings): Promise<Series> {
+    const query = given({ ...known("filter", filters, SERIES_FILTERS) });
+    const answer = await this.transport.ask({ method: "GET", path: "/stats/series", query }, settings);
+    return answer.read<Series>("points");
+  }
+
+  /** Return FAILED tasks that have the same cause, as one; the last occurrence first. */
+  async failures(filters: FailureFilters = {}, settings?: RequestSettings): Promise<Failure[]> {
+    const { limit, ...rest } = known("filter", filters, FAILURE_FILTERS);
+    const query = given(rest);
+    if (limit !== undefined) query.push(["limit", String(wholeNumber("limit", limit, 1))]);
+    const answer = await this.transport.ask({ method: "GET", path: "/failures", query }, settings);
+    return answer.readAll<Failure>();
+  }
+
+  /**
+   * Return a failure.
+   *
+   * @throws NotFound There is no failure with this id.
+   */
+  async failure(id: string, settings?: RequestSettings): Promise<Failure> {
+    const path = `/failures/${encodeURIComponent(id)}`;
+    return (await this.transport.ask({ method: "GET", path }, settings)).read<Failure>("id");
+  }
+
   /** Return the processes that run tasks, and recently died ones. */
   async nodes(settings?: RequestSettings): Promise<NodeRecord[]> {
     const answer = await this.transport.ask({ method: "GET", path: "/nodes" }, settings);
@@ -103,6 +165,14 @@ export class Monitoring {
     }
     return new PageStream(this.transport, { method: "GET", path: "/audit", query }, settings);
   }
+}
+
+function given(filters: Record<string, string | Moment | undefined>): Parameter[] {
+  const query: Parameter[] = [];
+  for (const [name, value] of Object.entries(filters)) {
+    if (value !== undefined) query.push([name, textOfValue(name, value)]);
+  }
+  return query;
 }
 
 function ofQueue(path: string, queue: string | undefined): Call {

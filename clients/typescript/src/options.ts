@@ -38,6 +38,7 @@ const FILTERS: Names<Filters> = {
   order_key: true,
   group: true,
   parent: true,
+  failure: true,
   status: true,
   tags: true,
 };

@@ -220,6 +220,8 @@ export interface BulkRequest {
   group?: string;
   /** Only the children of the task with this id: tasks that have it in `after`. */
   parent?: string;
+  /** Only the FAILED tasks of the failure with this id, as `GET /failures` lists it. */
+  failure?: string;
   /** Only tasks with this status, or one of several. */
   status?: TaskStatus | TaskStatus[];
   /** Only tasks that have all of these tags. */
@@ -553,6 +555,37 @@ export interface FailedMember {
   error_type: ErrorType | null;
 }
 
+/** FAILED tasks that have the same cause; the field order is the order of the JSON. */
+export interface Failure {
+  /** The id, for the filter `failure` of tasks. The same cause always has the same id. */
+  id: string;
+  /** The queue of the tasks. */
+  queue: string;
+  /** Their host, with its port unless it is the default; empty without one. */
+  host: string;
+  /** Why they failed, for programs. */
+  error_type: ErrorType | null;
+  /** The status of the last response; `null` if there was none. */
+  status_code: number | null;
+  /**
+   * Why they failed, for people: `<n>`, `<id>`, `<time>`, `<address>` and `"..."` stand for what
+   * differs from task to task.
+   */
+  message: string;
+  /** Number of tasks that are FAILED now; 0 once all were retried, canceled or deleted. */
+  failed: number;
+  /** How often a task failed for this cause, including tasks that were retried. */
+  occurrences: number;
+  /** The first time. */
+  first_at: string;
+  /** The last time. */
+  last_at: string;
+  /** Occurrences in each of the last 24 hours, the current one last. */
+  trend: number[];
+  /** The ids of up to three of the FAILED tasks, the newest first. */
+  example_ids: string[];
+}
+
 /** Why the work of an attempt failed. */
 export interface FailureReport {
   /** What went wrong, for people: the `error` of the task has it. */
@@ -560,6 +593,15 @@ export interface FailureReport {
   /** Whether the task may be retried, if it has attempts left. Default: true. */
   retry?: boolean | null;
 }
+
+/**
+ * Which failures are listed.
+ *
+ * - `open`: Failures with FAILED tasks.
+ * - `resolved`: Failures of the last seven days whose tasks were retried, canceled or deleted.
+ * - `all`: Both.
+ */
+export type FailureState = "open" | "resolved" | "all";
 
 /** One invalid value in a document that a client sent. */
 export interface FieldError {
@@ -752,6 +794,8 @@ export interface HostRecord {
   longest_running_seconds: number | null;
   /** Why and until when no task for the host starts, or null. */
   held: Hold | null;
+  /** When its circuit breaker opened; null if it is closed, or if that is unknown. */
+  open_since: string | null;
 }
 
 /** The kept part of the last response to a failed attempt. */
@@ -938,6 +982,11 @@ export interface NodeRecord {
   longest_running_seconds: number | null;
   /** The oldest claims, at most five. */
   longest_running: RunningTask[];
+  /**
+   * Some of its settings, none of them secret, so that nodes can be compared; null for versions
+   * that do not report them.
+   */
+  settings: Record<string, string> | null;
 }
 
 /** The client credentials grant of OAuth 2.0 (RFC 6749 section 4.4). */
@@ -1038,6 +1087,16 @@ export type OnParentFailure = "cancel" | "run" | "fail";
  * - `cancel_previous`: The earlier task is canceled, and another one is created.
  */
 export type Overlap = "allow" | "skip" | "cancel_previous";
+
+/** Percentiles of durations in seconds, with a relative error of at most 10 %. */
+export interface Percentiles {
+  /** The median. */
+  p50: number;
+  /** The time that 95 % of the tasks do not exceed. */
+  p95: number;
+  /** The time that 99 % of the tasks do not exceed. */
+  p99: number;
+}
 
 /** An error (RFC 9457). */
 export interface ProblemDocument {
@@ -1499,6 +1558,49 @@ export interface ScheduleRequest {
    */
   paused?: boolean | null;
 }
+
+/** Finished tasks, their times and the backlog over a span. */
+export interface Series {
+  /** The length of each point in seconds. */
+  bucket_seconds: number;
+  /** The points without gaps, the oldest first. The last one contains the present. */
+  points: SeriesPoint[];
+  /** The percentiles of the wait times of the whole span; `null` without any. */
+  wait: Percentiles | null;
+  /** The percentiles of the run times of the whole span; `null` without any. */
+  run: Percentiles | null;
+}
+
+/** A period of a series. */
+export interface SeriesPoint {
+  /** When it begins. */
+  at: string;
+  /** Number of finished tasks by final status. */
+  finished: Partial<Record<TaskStatus, number>>;
+  /**
+   * How long the COMPLETED and FAILED ones were due before their last attempt started; `null`
+   * without any.
+   */
+  wait: Percentiles | null;
+  /** How long their last attempt took; `null` without any. */
+  run: Percentiles | null;
+  /**
+   * The maximum number of tasks that were due and not started, of one sample a minute; `null`
+   * without a sample.
+   */
+  backlog: number | null;
+}
+
+/**
+ * The time that a series covers, up to now.
+ *
+ * - `1h`: 60 points of a minute.
+ * - `24h`: 96 points of 15 minutes.
+ * - `7d`: 168 points of an hour.
+ * - `30d`: 180 points of 4 hours.
+ * - `90d`: 90 points of a day, in UTC.
+ */
+export type Span = "1h" | "24h" | "7d" | "30d" | "90d";
 
 /** The last line of a stream that broke off. */
 export interface StreamError {

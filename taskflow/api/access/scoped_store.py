@@ -7,6 +7,7 @@ has the verbs that requests use, and no others.
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, NoReturn, cast
@@ -19,6 +20,7 @@ from taskflow.model.errors import Forbidden, GroupClosed, QueueNotFound, Unproce
 from taskflow.model.event import ALL_EVENTS, EventFilter
 from taskflow.model.filter import NO_FILTER, TaskFilter
 from taskflow.model.graphs import parent_ids
+from taskflow.model.grouped_failures import OPEN_FAILURES, Failure, FailureFilter
 from taskflow.model.groups import (
     ALL_GROUPS,
     Group,
@@ -28,11 +30,19 @@ from taskflow.model.groups import (
     NewGroup,
     refusal_of,
 )
-from taskflow.model.monitoring import Minute
+from taskflow.model.monitoring import LISTED_TASKS, Minute
 from taskflow.model.queue_limits import QueueChange, QueueSettings
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import TaskStatistics
-from taskflow.model.schedule import NextRuns, Schedule, ScheduleChange, ScheduleDefinition
+from taskflow.model.rollups import RecordedSeries, Span
+from taskflow.model.schedule import (
+    NextRuns,
+    Schedule,
+    ScheduleChange,
+    ScheduleDefinition,
+    ScheduleRun,
+    StoredSchedule,
+)
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, IdempotencyKey, NewTask, Task
 from taskflow.model.topic_events import NewEvent
 from taskflow.model.topics import (
@@ -43,9 +53,11 @@ from taskflow.model.topics import (
     TopicChange,
 )
 from taskflow.store.base.events import EventPage
+from taskflow.store.base.grouped_failures import FailureStore
 from taskflow.store.base.groups import AddedGroup, GroupPage
 from taskflow.store.base.listing import MonitoringStore, Page
 from taskflow.store.base.queues import Changed, QueueStore
+from taskflow.store.base.rollups import RollupStore
 from taskflow.store.base.schedules import SchedulePage
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.submission import AddedOnce, NotStored
@@ -92,6 +104,8 @@ class ScopedStore:
         self.groups: Final = ScopedGroups(store, scope)
         self.topics: Final = ScopedTopics(store, scope)
         self.monitoring: Final = ScopedMonitoring(store.monitoring, scope)
+        self.rollups: Final = ScopedRollups(store.rollups, scope)
+        self.failures: Final = ScopedFailures(store.failures, scope)
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         await self._check(tasks)
@@ -458,6 +472,22 @@ class ScopedSchedules:
                 break
         return SchedulePage(mine[:limit], mine[limit - 1].name if len(mine) > limit else None)
 
+    async def get_stored(self, name: str) -> tuple[StoredSchedule, dt.datetime] | None:
+        return None if await self.get(name) is None else await self._schedules.get_stored(name)
+
+    async def runs(self, name: str, *, limit: int) -> list[ScheduleRun]:
+        """Return the last runs; tasks of before the schedule was moved here are hidden."""
+        if await self.get(name) is None:
+            return []
+        runs = await self._schedules.runs(name, limit=limit)
+        queues = await self._store.queues_of([run.task_id for run in runs if run.task_id])
+        return [
+            run
+            if run.task_id is None or self._scope.allows(queues.get(run.task_id, ""))
+            else ScheduleRun(at=run.at, kind=run.kind, count=run.count)
+            for run in runs
+        ]
+
     async def delete(self, name: str, *, by: Actor | None = None) -> bool:
         return await self.get(name) is not None and await self._schedules.delete(name, by=by)
 
@@ -499,11 +529,45 @@ class ScopedMonitoring:
     async def history(self, queue: str | None = None) -> list[Minute]:
         return await self._monitoring.history(queue, self._scope)
 
-    async def nodes(self, limit: int) -> NoReturn:  # noqa: ARG002 - as in MonitoringStore
+    async def nodes(self, limit: int, *, tasks: int = LISTED_TASKS) -> NoReturn:  # noqa: ARG002
+        refuse_scope()
+
+    async def host(self, host: str) -> NoReturn:  # noqa: ARG002 - as in MonitoringStore
         refuse_scope()
 
     async def hosts(self, limit: int) -> NoReturn:  # noqa: ARG002 - as in MonitoringStore
         refuse_scope()
+
+
+class ScopedRollups:
+    """The roll-ups of the queues in a scope; hosts serve all queues."""
+
+    def __init__(self, rollups: RollupStore, scope: QueueScope) -> None:
+        self._rollups: Final = rollups
+        self._scope: Final = scope
+
+    async def read(
+        self, span: Span, *, queue: str | None = None, host: str | None = None
+    ) -> RecordedSeries:
+        if host is not None:
+            refuse_scope()
+        return await self._rollups.read(span, queue=queue, scope=self._scope)
+
+
+class ScopedFailures:
+    """The failures of the queues in a scope."""
+
+    def __init__(self, failures: FailureStore, scope: QueueScope) -> None:
+        self._failures: Final = failures
+        self._scope: Final = scope
+
+    async def first(self, limit: int, filter: FailureFilter = OPEN_FAILURES) -> list[Failure]:
+        wanted = msgspec.structs.replace(filter, scope=self._scope)
+        return await self._failures.first(limit, wanted)
+
+    async def get(self, failure_id: uuid.UUID) -> Failure | None:
+        found = await self._failures.get(failure_id)
+        return found if found is not None and self._scope.allows(found.queue) else None
 
 
 def refuse_scope() -> NoReturn:

@@ -14,6 +14,7 @@ from quart import Blueprint, Response, current_app, request
 from taskflow.api.access.api_keys import Role
 from taskflow.api.access.roles import ASSETS_PATH, CALLER, Caller
 from taskflow.api.dashboard import formatting
+from taskflow.api.dashboard.series import SPANS
 from taskflow.checkpoints import Checkpoints
 from taskflow.model.task import Task
 from taskflow.store.base.partial_reads import missing_parts
@@ -87,7 +88,7 @@ def install(routes: Blueprint) -> None:
     def record(state: Any) -> None:
         environment = state.app.jinja_env
         environment.filters.update(filters, in_turns=in_turns)
-        environment.globals.update(asset=assets.url_of, version=__version__)
+        environment.globals.update(asset=assets.url_of, version=__version__, spans=SPANS)
         environment.trim_blocks = environment.lstrip_blocks = True
 
 

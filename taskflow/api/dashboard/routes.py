@@ -16,11 +16,15 @@ from taskflow.api.dashboard import (
     audit_log,
     credentials,
     endpoint,
+    failure_pages,
     groups,
+    hosts,
     listing,
+    nodes,
     overview,
     pages,
-    schedule,
+    queues,
+    schedules,
     sign_in,
     submit_form,
     task,
@@ -63,12 +67,19 @@ def dashboard_routes(  # noqa: PLR0913 - all that it is made of
     overview.add_routes(routes, store, feed)
     listing.add_routes(routes, store, feed)
     task.add_routes(routes, store, feed)
+    failure_pages.add_routes(routes, store)
     groups.add_routes(routes, store)
     masking = Masking(settings.masked_headers)
     topics.add_routes(routes, store, masking)
     endpoint.add_routes(routes, store, masking)
-    schedule.add_routes(routes, store)
-    submit_form.add_routes(routes, store, Submissions(store, settings, metrics), masking)
+    submissions = Submissions(store, settings, metrics)
+    queues.add_routes(routes, queues.QueuePages(store, settings, submissions, keyring), feed)
+    schedules.add_routes(
+        routes, schedules.SchedulePages(store, settings, submissions, masking), feed
+    )
+    hosts.add_routes(routes, store, feed)
+    nodes.add_routes(routes, store, feed)
+    submit_form.add_routes(routes, store, submissions, masking)
     sign_in.add_routes(routes, sessions, store, rejected_keys)
     audit_log.add_routes(routes, store)
     credentials.add_routes(routes, store, settings, keyring)

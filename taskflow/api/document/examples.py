@@ -11,6 +11,7 @@ import msgspec
 from taskflow.model.audit import Action, AuditEntry, TargetKind
 from taskflow.model.delivery import Delivery
 from taskflow.model.event import TaskEvent
+from taskflow.model.grouped_failures import Cause, Occurrences, hour_of
 from taskflow.model.groups import FailedMember, Group, GroupCounts, GroupStatus
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.options import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
@@ -18,6 +19,7 @@ from taskflow.model.order_keys import OnFailure
 from taskflow.model.outcome import ErrorType, KeptResponse, Response
 from taskflow.model.queue_limits import Hold, HoldReason, HostLimits, Rate
 from taskflow.model.queues import Line, Queue, TaskStatistics, queue_of, total_of
+from taskflow.model.rollups import Percentiles, Series, SeriesPoint
 from taskflow.model.schedule import Missed, NextRuns, Schedule
 from taskflow.model.sealed_credential import CredentialSummary, CredentialUsers
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, AttemptStatus, Task, TaskStatus
@@ -209,6 +211,14 @@ MINUTE: Final = Minute(
     at=_CREATED.replace(second=0, microsecond=0),
     finished={TaskStatus.COMPLETED: 1250, TaskStatus.FAILED: 3, TaskStatus.CANCELED: 0},
 )
+_WAIT: Final = Percentiles(p50=0.002, p95=0.11, p99=0.47)
+_RUN: Final = Percentiles(p50=0.06, p95=0.4, p99=1.2)
+SERIES: Final = Series(
+    bucket_seconds=60,
+    points=[SeriesPoint(at=MINUTE.at, finished=MINUTE.finished, wait=_WAIT, run=_RUN, backlog=17)],
+    wait=_WAIT,
+    run=_RUN,
+)
 NODE: Final = NodeRecord(
     id=uuid.UUID("5f0c8b1e-9a47-4c1d-8f4e-2f3e1d0c9b8a"),
     name="worker-1:4711",
@@ -225,6 +235,20 @@ NODE: Final = NodeRecord(
         RunningTask(id=TASK_ID, host="example.com", running_seconds=1.25),
         RunningTask(id=CALLBACK_ID, host="example.net", running_seconds=0.31),
     ],
+    settings={"TASKFLOW_FETCH_TIMEOUT_SECONDS": "5", "TASKFLOW_WORKERS": "5"},
+)
+_HOUR: Final = hour_of(_FINISHED)
+FAILURE: Final = Cause(
+    DEFAULT_QUEUE,
+    "example.com",
+    ErrorType.HTTP_STATUS.value,
+    503,
+    "http error: status: 503 Service Unavailable",
+).as_failure(
+    Occurrences(25, _CREATED, _FINISHED, {_HOUR - 1: 6, _HOUR: 19}),
+    failed=23,
+    example_ids=[TASK_ID],
+    now=_FINISHED,
 )
 HOST: Final = HostRecord(
     host="example.com",
@@ -235,6 +259,7 @@ HOST: Final = HostRecord(
     running=1,
     longest_running_seconds=0.31,
     held=Hold(HoldReason.HOST_FAILING, "http error: status: 503 Service Unavailable", _FINISHED),
+    open_since=_STARTED,
 )
 
 AUDIT_ENTRY: Final = AuditEntry(

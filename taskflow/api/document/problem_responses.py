@@ -101,6 +101,7 @@ _EXAMPLES: Final[Mapping[str, ProblemExample]] = {
     "no result": ProblemExample(types.RESULT_NOT_FOUND),
     "no queue": ProblemExample(types.QUEUE_NOT_FOUND),
     "no group": ProblemExample(types.GROUP_NOT_FOUND),
+    "no failure": ProblemExample(types.FAILURE_NOT_FOUND),
     "no topic": ProblemExample(types.TOPIC_NOT_FOUND),
     "no endpoint": ProblemExample(types.ENDPOINT_NOT_FOUND),
     "no schedule": ProblemExample(types.SCHEDULE_NOT_FOUND),

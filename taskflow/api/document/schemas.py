@@ -104,6 +104,8 @@ def _kinds_sent(routes: Iterable[Route]) -> Iterator[Any]:
     yield RequestPayload  # payloads are declared as any JSON
     for route in routes:
         yield route.body
+        if route.query is not None:
+            yield from (field.type for field in msgspec.structs.fields(route.query))
         for content in (*route.also_accepts, *route.streams):
             yield from content.kinds
 

@@ -9,6 +9,7 @@ from typing import Final
 from taskflow.model.errors import (
     CredentialNotFound,
     EndpointNotFound,
+    FailureNotFound,
     GroupNotFound,
     QueueNotFound,
     ScheduleNotFound,
@@ -40,6 +41,17 @@ def group_id_of(text: str) -> uuid.UUID:
     """
     if not _UUID.fullmatch(text):
         raise GroupNotFound("no group has this id; an id is a UUID")
+    return uuid.UUID(text)
+
+
+def failure_id_of(text: str) -> uuid.UUID:
+    """Read a failure's id.
+
+    Raises:
+        FailureNotFound: It is not an id, so no failure has it.
+    """
+    if not _UUID.fullmatch(text):
+        raise FailureNotFound("no failure has this id; an id is a UUID")
     return uuid.UUID(text)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -17,7 +17,7 @@ from taskflow.model.conditional_fetch import CONDITIONAL_FIELDS, CONDITIONAL_MET
 from taskflow.model.errors import RequestError, ScheduleExists, ScheduleNotFound, Unprocessable
 from taskflow.model.masking import Masking
 from taskflow.model.request import RequestPayload, StoredPayload
-from taskflow.model.schedule import Missed, Overlap, ScheduleChange, ScheduleDefinition
+from taskflow.model.schedule import Missed, Overlap, ScheduleChange, ScheduleDefinition, Timing
 from taskflow.model.task import NewTask
 from taskflow.schema.json_text import object_fields
 from taskflow.schema.known_credentials import KnownCredentials
@@ -182,6 +182,22 @@ def patch_of(body: bytes, reading: Reading) -> ScheduleChange:
     return change
 
 
+def patched_timing(body: bytes, before: Timing) -> Timing:
+    """Return when a schedule would be due after a merge patch of its times.
+
+    Raises:
+        BadRequest: The body is not a JSON object.
+        Unprocessable: The times are invalid.
+    """
+    patch = patch_fields_of(body, how=_HOW_TO_PATCH)
+    times = {name: one for name, one in patch.items() if name in Timing.__struct_fields__}
+    fields: Fields = patched(_given(msgspec.structs.asdict(before)), times)
+    errors = ValidationErrors()
+    timing = timing_of(fields, _READER.read(fields, errors), errors)
+    errors.raise_if_any()
+    return timing
+
+
 def must_be_new(conditions: Sequence[str]) -> bool:
     """Read ``If-None-Match`` (RFC 9110, section 13.1.2): whether the schedule must be new.
 
@@ -203,6 +219,11 @@ def _fields_of(definition: ScheduleDefinition) -> Fields:
         "paused": definition.paused,
         "task": with_current_names(definition.task),
     }
+    return _given(values)
+
+
+def _given(values: Mapping[str, object]) -> Fields:
+    """Return the values that are not null as fields of a document."""
     return {
         name: msgspec.Raw(msgspec.json.encode(value))
         for name, value in values.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,9 +18,12 @@ from taskflow.client.calls import Call
 from taskflow.client.listing import Listing
 from taskflow.client.task import BulkResult, Service
 from taskflow.model.audit import Action, TargetKind
+from taskflow.model.grouped_failures import Failure, FailureState
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
+from taskflow.model.outcome import ErrorType
 from taskflow.model.queue_limits import HostLimits, Rate
 from taskflow.model.queues import Queue, TaskStatistics
+from taskflow.model.rollups import Series, Span
 
 PAGE_ENTRIES: Final = 100
 
@@ -172,6 +176,61 @@ class Monitoring:
         query = calls.of_queue_only(queue)
         answer = await self._transport.ask(Call("GET", "/stats/history", query))
         return answer.read(_History).minutes
+
+    async def series(
+        self, span: Span | str = Span.HOUR, *, queue: str | None = None, host: str | None = None
+    ) -> Series:
+        """Return throughput, wait and run times and the backlog over time, oldest first.
+
+        Args:
+            span: How far it goes back: ``1h``, ``24h``, ``7d``, ``30d`` or ``90d``.
+            queue: Only tasks of this queue.
+            host: Only tasks for this host, with its port unless it is the default; not together
+                with ``queue``.
+        """
+        query = calls.given_only({"span": span, "queue": queue, "host": host})
+        return (await self._transport.ask(Call("GET", "/stats/series", query))).read(Series)
+
+    async def failures(
+        self,
+        *,
+        state: FailureState | str | None = None,
+        queue: str | None = None,
+        host: str | None = None,
+        error_type: ErrorType | str | None = None,
+        since: dt.datetime | None = None,
+        limit: int | None = None,
+    ) -> Listing[Failure]:
+        """Return FAILED tasks that have the same cause, as one; the last occurrence first.
+
+        The filter ``failure`` selects the tasks: ``retry_many(failure=failure.id)``.
+
+        Args:
+            state: ``open`` (the default), ``resolved`` or ``all``.
+            queue: Only failures of tasks of this queue.
+            host: Only failures of tasks for this host, with its port unless it is the default.
+            error_type: Only failures with this type of error.
+            since: Only failures that occurred at this time or later.
+            limit: Maximum number of failures, at most 1000. Default: 100.
+        """
+        wanted = {
+            "state": state,
+            "queue": queue,
+            "host": host,
+            "error_type": error_type,
+            "since": since,
+            "limit": limit,
+        }
+        call = Call("GET", "/failures", calls.given_only(wanted))
+        return (await self._transport.ask(call)).read_all(Failure)
+
+    async def failure(self, failure_id: uuid.UUID | str) -> Failure:
+        """Return a failure.
+
+        Raises:
+            NotFound: There is no failure with this id.
+        """
+        return (await self._transport.ask(calls.of_failure(failure_id))).read(Failure)
 
     async def nodes(self) -> Listing[NodeRecord]:
         """Return the processes that run tasks, and recently died ones."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import datetime as dt
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -21,7 +21,7 @@ class LeaseStore(abc.ABC):
     """Registers nodes, and takes tasks from dead nodes; a part of ``TaskStore``."""
 
     @abc.abstractmethod
-    async def register(
+    async def register(  # noqa: PLR0913 - all that a node reports of itself
         self,
         name: str,
         lease_seconds: float,
@@ -30,6 +30,7 @@ class LeaseStore(abc.ABC):
         workers: int = 1,
         tz_version: str | None = None,
         encrypts_payloads: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> uuid.UUID:
         """Register a node, which may claim tasks until its lease ends, and return its id.
 
@@ -40,6 +41,7 @@ class LeaseStore(abc.ABC):
             workers: Number of tasks that it runs at once.
             tz_version: The version of its time zone database, if known.
             encrypts_payloads: Whether new payloads are encrypted (set by the encrypting store).
+            settings: Some of its settings, none of them secret, so that nodes can be compared.
         """
 
     @abc.abstractmethod

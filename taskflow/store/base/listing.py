@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from taskflow.model.filter import NO_FILTER, TaskFilter
-from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
+from taskflow.model.monitoring import LISTED_TASKS, HostDetail, HostRecord, Minute, NodeRecord
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import TaskStatistics
 from taskflow.model.task import AttemptRecord, Task
@@ -153,12 +153,21 @@ class MonitoringStore(abc.ABC):
     """What operators read, at a cost that does not depend on the number of tasks."""
 
     @abc.abstractmethod
-    async def nodes(self, limit: int) -> list[NodeRecord]:
-        """Return the first nodes by name, including nodes that died within the last minute."""
+    async def nodes(self, limit: int, *, tasks: int = LISTED_TASKS) -> list[NodeRecord]:
+        """Return the first nodes by name, including nodes that died within the last minute.
+
+        Args:
+            limit: Maximum number of nodes.
+            tasks: Maximum number of running tasks that are listed for each.
+        """
 
     @abc.abstractmethod
     async def hosts(self, limit: int) -> list[HostRecord]:
         """Return the first hosts: those with an open circuit, then the slowest."""
+
+    @abc.abstractmethod
+    async def host(self, host: str) -> HostDetail:
+        """Return what is known about a host, with its port unless it is the default."""
 
     @abc.abstractmethod
     async def history(

@@ -21,6 +21,7 @@ from taskflow.model.schedule import (
     Schedule,
     ScheduleChange,
     ScheduleDefinition,
+    ScheduleRun,
     StoredSchedule,
 )
 from taskflow.model.schedule_times import upcoming_times
@@ -126,6 +127,13 @@ class ScheduleStore(abc.ABC):
         Args:
             limit: Maximum number of schedules. Fewer are returned if they are large.
             after: Only schedules whose names sort after this one, byte by byte.
+        """
+
+    @abc.abstractmethod
+    async def runs(self, name: str, *, limit: int) -> list[ScheduleRun]:
+        """Return the last runs of a schedule, newest first, with the state of their tasks.
+
+        The last ``KEPT_RUNS`` are kept. Runs that a node of an earlier version made are absent.
         """
 
     @abc.abstractmethod

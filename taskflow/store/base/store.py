@@ -26,11 +26,13 @@ from taskflow.store.base.audit import AuditStore
 from taskflow.store.base.claims import ClaimStore
 from taskflow.store.base.credentials import CredentialStore
 from taskflow.store.base.events import EventStore
+from taskflow.store.base.grouped_failures import FailureStore
 from taskflow.store.base.groups import GroupStore
 from taskflow.store.base.leases import LeaseStore
 from taskflow.store.base.listing import ListingStore, MonitoringStore
 from taskflow.store.base.parking import ParkingStore
 from taskflow.store.base.queues import QueueStore
+from taskflow.store.base.rollups import RollupStore
 from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.signing_keys import SigningKeyStore
 from taskflow.store.base.submission import SubmissionStore
@@ -92,6 +94,8 @@ class TaskStore(
         topics: Topics, and the endpoints that their events are delivered to.
         parking: Parked attempts, whose targets work on after a 202.
         monitoring: Nodes, hosts and throughput.
+        failures: FAILED tasks that have the same cause, as one.
+        rollups: Finished tasks, their times and the backlog, by minute and by hour.
         audit: The audit log.
     """
 
@@ -103,6 +107,8 @@ class TaskStore(
     topics: TopicStore
     parking: ParkingStore
     monitoring: MonitoringStore
+    rollups: RollupStore
+    failures: FailureStore
     audit: AuditStore
 
     @abc.abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TypeVar
 
 from taskflow.store.base.leases import LeaseStore, Rescued
@@ -22,7 +22,7 @@ class CellLeases(LeaseStore):
         self._cells = cells
         self._nodes = nodes
 
-    async def register(
+    async def register(  # noqa: PLR0913 - all that a node reports of itself
         self,
         name: str,
         lease_seconds: float,
@@ -31,6 +31,7 @@ class CellLeases(LeaseStore):
         workers: int = 1,
         tz_version: str | None = None,
         encrypts_payloads: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> uuid.UUID:
         count = len(list(self._cells))
         shares = {
@@ -44,6 +45,7 @@ class CellLeases(LeaseStore):
                 workers=shares[store],
                 tz_version=tz_version,
                 encrypts_payloads=encrypts_payloads,
+                settings=settings,
             )
         )
         return self._nodes.add({one.cell.number: one.result for one in found})

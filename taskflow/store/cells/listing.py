@@ -12,7 +12,11 @@ import msgspec
 from taskflow.model.filter import NO_FILTER, TaskFilter
 from taskflow.model.monitoring import (
     LISTED_TASKS,
+    MAX_WAITING_COUNTED,
+    MAX_WAITING_QUEUES,
+    HostDetail,
     HostRecord,
+    HostWaiting,
     Minute,
     NodeRecord,
     hosts_in_order,
@@ -145,13 +149,13 @@ class CellMonitoring(MonitoringStore):
     def __init__(self, cells: Cells) -> None:
         self._cells: Final = cells
 
-    async def nodes(self, limit: int) -> list[NodeRecord]:
-        found = await self._cells.read(lambda store: store.monitoring.nodes(limit))
+    async def nodes(self, limit: int, *, tasks: int = LISTED_TASKS) -> list[NodeRecord]:
+        found = await self._cells.read(lambda store: store.monitoring.nodes(limit, tasks=tasks))
         by_name: dict[str, list[NodeRecord]] = {}
         for one in found:
             for record in one.result:
                 by_name.setdefault(record.name, []).append(record)
-        return [_one_node(records) for _, records in sorted(by_name.items())][:limit]
+        return [_one_node(records, tasks) for _, records in sorted(by_name.items())][:limit]
 
     async def hosts(self, limit: int) -> list[HostRecord]:
         found = await self._cells.read(lambda store: store.monitoring.hosts(limit))
@@ -160,6 +164,21 @@ class CellMonitoring(MonitoringStore):
             for record in one.result:
                 by_host.setdefault(record.host, []).append(record)
         return hosts_in_order([_one_host(records) for records in by_host.values()])[:limit]
+
+    async def host(self, host: str) -> HostDetail:
+        found = await self._cells.read(lambda store: store.monitoring.host(host))
+        details = [one.result for one in found]
+        errors: Counter[str] = Counter()
+        waiting: dict[str, HostWaiting] = {}
+        for one in details:
+            errors.update(one.errors)
+            for part in one.waiting:
+                waiting[part.queue] = _both_waiting(waiting.get(part.queue), part)
+        return HostDetail(
+            record=_one_host([one.record for one in details]),
+            errors=dict(errors.most_common()),
+            waiting=[waiting[queue] for queue in sorted(waiting)][:MAX_WAITING_QUEUES],
+        )
 
     async def history(
         self, queue: str | None = None, scope: QueueScope | None = None
@@ -173,7 +192,7 @@ class CellMonitoring(MonitoringStore):
         return [Minute(at=minute.at, finished=dict(sums[minute.at])) for minute in found[0].result]
 
 
-def _one_node(records: Sequence[NodeRecord]) -> NodeRecord:
+def _one_node(records: Sequence[NodeRecord], tasks: int) -> NodeRecord:
     """Return a node that is registered in several cells: its workers and claims in all of them."""
     latest = max(records, key=lambda one: one.renewed_at)
     workers = [one.workers for one in records if one.workers is not None]
@@ -187,8 +206,17 @@ def _one_node(records: Sequence[NodeRecord]) -> NodeRecord:
         workers=sum(workers) if workers else None,
         running=sum(one.running for one in records),
         longest_running_seconds=_greatest(one.longest_running_seconds for one in records),
-        longest_running=running[:LISTED_TASKS],
+        longest_running=running[:tasks],
     )
+
+
+def _both_waiting(one: HostWaiting | None, other: HostWaiting) -> HostWaiting:
+    """Return the pending tasks of a host in a queue that are in two cells."""
+    if one is None:
+        return other
+    due = [at for at in (one.oldest_run_at, other.oldest_run_at) if at is not None]
+    count = min(one.count + other.count, MAX_WAITING_COUNTED)
+    return HostWaiting(one.queue, count, min(due, default=None))
 
 
 def _one_host(records: Sequence[HostRecord]) -> HostRecord:
@@ -203,6 +231,7 @@ def _one_host(records: Sequence[HostRecord]) -> HostRecord:
         running=sum(one.running for one in records),
         longest_running_seconds=_greatest(one.longest_running_seconds for one in records),
         held=next((one.held for one in records if one.held), None),
+        open_since=min((one.open_since for one in records if one.open_since), default=None),
     )
 
 

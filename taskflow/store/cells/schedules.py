@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Final
 
 from taskflow.model.audit import Actor
-from taskflow.model.schedule import Schedule, ScheduleChange, StoredSchedule
+from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleRun, StoredSchedule
 from taskflow.model.task import Task
 from taskflow.store.base.schedules import Fired, SchedulePage, ScheduleStore
 from taskflow.store.cells.cell import Cells
@@ -49,6 +49,10 @@ class CellSchedules(ScheduleStore):
             lambda schedule: schedule.name,
         )
         return SchedulePage(schedules, next_after)
+
+    async def runs(self, name: str, *, limit: int) -> list[ScheduleRun]:
+        cell = self._cells.of_name("schedule", name)
+        return await cell.run(lambda store: store.schedules.runs(name, limit=limit))
 
     async def delete(self, name: str, *, by: Actor | None = None) -> bool:
         cell = self._cells.of_name("schedule", name)

@@ -16,12 +16,14 @@ from taskflow.store.cells.cell import Call, Cells
 from taskflow.store.cells.claims import CellClaims
 from taskflow.store.cells.credentials import CellCredentials
 from taskflow.store.cells.events import CellEvents
+from taskflow.store.cells.grouped_failures import CellFailures
 from taskflow.store.cells.groups import CellGroups
 from taskflow.store.cells.leases import CellLeases
 from taskflow.store.cells.listing import CellListing, CellMonitoring
 from taskflow.store.cells.node_ids import NodeIds
 from taskflow.store.cells.parking import CellParking
 from taskflow.store.cells.queues import CellQueues
+from taskflow.store.cells.rollups import CellRollups
 from taskflow.store.cells.schedules import CellSchedules
 from taskflow.store.cells.signing_keys import CellSigningKeys
 from taskflow.store.cells.submission import CellSubmission
@@ -64,6 +66,8 @@ class CellStore(
         self.topics = CellTopics(cells)
         self.parking = CellParking(cells)
         self.monitoring = CellMonitoring(cells)
+        self.rollups = CellRollups(cells)
+        self.failures = CellFailures(cells)
         self.audit = CellAudit(cells)
 
     async def shared_secret(self, name: str) -> bytes:

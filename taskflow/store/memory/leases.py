@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import trio
 
@@ -19,7 +19,7 @@ from taskflow.store.memory.state import MemoryNode, MemoryState
 class MemoryLeases(MemoryState, LeaseStore):
     """Registers nodes, and takes tasks from dead nodes."""
 
-    async def register(
+    async def register(  # noqa: PLR0913 - all that a node reports of itself
         self,
         name: str,
         lease_seconds: float,
@@ -28,12 +28,13 @@ class MemoryLeases(MemoryState, LeaseStore):
         workers: int = 1,
         tz_version: str | None = None,
         encrypts_payloads: bool = False,  # noqa: ARG002 - no SQL submits tasks here
+        settings: Mapping[str, str] | None = None,
     ) -> uuid.UUID:
         await trio.lowlevel.checkpoint()
         node_id = uuid.uuid4()
         expires_at = trio.current_time() + lease_seconds
         self._nodes[node_id] = MemoryNode(
-            name, lease_seconds, expires_at, self._now(), version, workers, tz_version
+            name, lease_seconds, expires_at, self._now(), version, workers, tz_version, settings
         )
         self._cancellations.register(node_id)
         return node_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import datetime as dt
 import itertools
+import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -15,16 +16,22 @@ import trio
 from msgspec import UNSET
 
 from taskflow.checkpoints import Checkpoints
+from taskflow.model.claim_selection import Candidate
 from taskflow.model.filter import NO_FILTER, TaskFilter, matches
 from taskflow.model.monitoring import (
     LISTED_TASKS,
+    MAX_WAITING_COUNTED,
+    MAX_WAITING_QUEUES,
     SAMPLED_TASKS,
     FetchedTask,
+    HostDetail,
     HostRecord,
+    HostWaiting,
     Minute,
     NodeRecord,
     RunningTask,
     RunningTasks,
+    host_detail_of,
     hosts_of,
     minutes_of,
 )
@@ -119,7 +126,8 @@ class MemoryListing(MemoryState, ListingStore):
         if task is None:  # deleted meanwhile
             return False
         shown = task if filter.url_contains is None else self._masking.task(task)
-        return matches(shown, self._submitted[task_id].host, filter)
+        host, failure = self._submitted[task_id].host, self._failures.failure_of(task_id)
+        return matches(shown, host, filter, failure=failure)
 
     def _scanned_bytes(self, task_id: uuid.UUID, filter: TaskFilter) -> int:
         task = None if filter.url_contains is None else self._tasks.get(task_id)
@@ -198,17 +206,19 @@ class MemoryMonitoring(MonitoringStore):
         nodes: All nodes.
         running: Returns the running tasks.
         fetched: Returns the fetched tasks, newest first.
+        pending: Returns the pending tasks.
         queues: Has the circuits of hosts.
         finished: Numbers of finished tasks.
         now: The store's clock.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that it reads
         self,
         *,
         nodes: Mapping[uuid.UUID, MemoryNode],
         running: Callable[[], Iterable[RunningHold]],
         fetched: Callable[[], Iterable[FetchedTask]],
+        pending: Callable[[], Iterable[Candidate]],
         queues: MemoryQueues,
         finished: FinishedCounts,
         now: Callable[[], dt.datetime],
@@ -216,27 +226,48 @@ class MemoryMonitoring(MonitoringStore):
         self._nodes: Final = nodes
         self._running = running
         self._fetched = fetched
+        self._pending = pending
         self._queues = queues
         self._finished = finished
         self._now = now
 
-    async def nodes(self, limit: int) -> list[NodeRecord]:
+    async def nodes(self, limit: int, *, tasks: int = LISTED_TASKS) -> list[NodeRecord]:
         await trio.lowlevel.checkpoint()
         by_name = sorted(self._nodes.items(), key=lambda one: (one[1].name, one[1].started_at))
-        return [self._node_of(node_id, node) for node_id, node in by_name[:limit]]
+        return [self._node_of(node_id, node, tasks) for node_id, node in by_name[:limit]]
 
     async def hosts(self, limit: int) -> list[HostRecord]:
         held = await self._queues.open_circuits(limit)
         fetched = itertools.islice(self._fetched(), SAMPLED_TASKS)
+        return hosts_of(fetched, self._running_by_host(), held, limit=limit)
+
+    async def host(self, host: str) -> HostDetail:
+        held = await self._queues.open_circuits(sys.maxsize)
+        fetched = itertools.islice(self._fetched(), SAMPLED_TASKS)
+        waiting = await self._waiting(host)
+        return host_detail_of(host, fetched, self._running_by_host(), held.get(host), waiting)
+
+    def _running_by_host(self) -> dict[str, RunningTasks]:
         by_host: dict[str, list[RunningHold]] = {}
         for one in self._running():
             by_host.setdefault(one.host, []).append(one)
         now = self._now()
-        running = {
+        return {
             host: RunningTasks(len(ones), max(one.seconds_at(now) for one in ones))
             for host, ones in by_host.items()
         }
-        return hosts_of(fetched, running, held, limit=limit)
+
+    async def _waiting(self, host: str) -> list[HostWaiting]:
+        found: dict[str, list[dt.datetime]] = {}
+        checkpoints = Checkpoints()
+        for one in list(self._pending()):
+            if one.queue_host.host == host:
+                found.setdefault(one.queue_host.queue, []).append(one.run_at)
+            await checkpoints.after(0)
+        return [
+            HostWaiting(queue, min(len(run_ats), MAX_WAITING_COUNTED), min(run_ats))
+            for queue, run_ats in sorted(found.items())
+        ][:MAX_WAITING_QUEUES]
 
     async def history(
         self, queue: str | None = None, scope: QueueScope | None = None
@@ -244,7 +275,7 @@ class MemoryMonitoring(MonitoringStore):
         await trio.lowlevel.checkpoint()
         return minutes_of(await self._finished.by_minute(queue, scope), self._now())
 
-    def _node_of(self, node_id: uuid.UUID, node: MemoryNode) -> NodeRecord:
+    def _node_of(self, node_id: uuid.UUID, node: MemoryNode, tasks: int) -> NodeRecord:
         seconds_left = node.expires_at - trio.current_time()
         now = self._now()
         expires_at = now + dt.timedelta(seconds=seconds_left)
@@ -256,7 +287,7 @@ class MemoryMonitoring(MonitoringStore):
                 host=one.host,
                 running_seconds=one.seconds_at(now),
             )
-            for one in held[:LISTED_TASKS]
+            for one in held[:tasks]
         ]
         return NodeRecord(
             id=node_id,
@@ -271,4 +302,5 @@ class MemoryMonitoring(MonitoringStore):
             running=len(held),
             longest_running_seconds=longest[0].running_seconds if longest else None,
             longest_running=longest,
+            settings=node.settings,
         )

@@ -85,7 +85,7 @@ class MemoryQueues(QueueStore):
             until = max(until, now + dt.timedelta(seconds=seconds))
         if held is None or held.until <= now:
             self._times[host] = min(times + 1, _MAX_TIMES)
-        self._hosts[host] = HostHold(until, reason)
+        self._hosts[host] = HostHold(until, reason, held.since if held else now)
 
     async def close_circuit(self, host: str) -> None:
         await trio.lowlevel.checkpoint()

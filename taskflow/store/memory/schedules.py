@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
@@ -19,9 +20,12 @@ from taskflow.model.encryption import NO_ENCRYPTION, Encryption
 from taskflow.model.errors import ScheduleOverlap
 from taskflow.model.masking import Masking
 from taskflow.model.schedule import (
+    KEPT_RUNS,
     Overlap,
+    RunKind,
     Schedule,
     ScheduleChange,
+    ScheduleRun,
     StoredSchedule,
     overlap_message,
 )
@@ -80,6 +84,7 @@ class MemorySchedules(ScheduleStore):
         self._schedules: dict[str, StoredSchedule] = {}
         # The times that have fired, with when that was, and their tasks if they were not skipped.
         self._firings: dict[tuple[str, dt.datetime], tuple[dt.datetime, uuid.UUID | None]] = {}
+        self._runs: defaultdict[str, dict[dt.datetime, ScheduleRun]] = defaultdict(dict)
         self._change = WakeUp()
 
     async def change(
@@ -110,6 +115,11 @@ class MemorySchedules(ScheduleStore):
         some = [self._shown(self._schedules[name]) for name in names[:limit]]
         return SchedulePage(some, some[-1].name if len(names) > limit else None)
 
+    async def runs(self, name: str, *, limit: int) -> list[ScheduleRun]:
+        await trio.lowlevel.checkpoint()
+        found = sorted(self._runs.get(name, {}).values(), key=lambda run: run.at, reverse=True)
+        return [self._with_task(run) for run in found[:limit]]
+
     async def delete(self, name: str, *, by: Actor | None = None) -> bool:
         await trio.lowlevel.checkpoint()
         if name not in self._schedules:
@@ -117,6 +127,7 @@ class MemorySchedules(ScheduleStore):
         for firing in [firing for firing in self._firings if firing[0] == name]:
             del self._firings[firing]
         del self._schedules[name]
+        self._runs.pop(name, None)
         self._open_tasks.pop(name, None)
         self._audit.add(entry_of(Action.SCHEDULE_DELETE, by, name))
         return True
@@ -131,6 +142,7 @@ class MemorySchedules(ScheduleStore):
         [task] = self._tasks.add([kept.definition.make_task(None, self._validators(kept))])
         self._schedules[name] = kept.with_task(task.id, self._now())
         self._note_tasks(name, [task])
+        self._note_run(name, task.created_at, RunKind.MANUAL, task_id=task.id)
         self._audit.add(run_entry(by, name, task.id))
         return self._masking.task(task)
 
@@ -193,6 +205,12 @@ class MemorySchedules(ScheduleStore):
         self._firings.update(
             ((name, at), (now, task.id)) for at, task in zip(run, tasks, strict=True)
         )
+        for at, task in zip(run, tasks, strict=True):
+            self._note_run(name, at, RunKind.SCHEDULED, task_id=task.id)
+        for at in (at for at in new if at not in run):
+            self._note_run(name, at, RunKind.SKIPPED)
+        if missed := [at for at in what.missed if (name, at) not in self._firings]:
+            self._note_run(name, missed[-1], RunKind.MISSED, count=len(missed))
         skipped = len(new) - len(run)
         self._schedules[name] = kept.with_skips(skipped, now) if skipped else kept
         return len(run), skipped
@@ -212,6 +230,35 @@ class MemorySchedules(ScheduleStore):
     def _note_tasks(self, name: str, tasks: Iterable[Task]) -> None:
         if name in self._open_tasks:
             self._open_tasks[name].update(task.id for task in tasks)
+
+    def _note_run(
+        self,
+        name: str,
+        at: dt.datetime,
+        kind: RunKind,
+        *,
+        task_id: uuid.UUID | None = None,
+        count: int = 1,
+    ) -> None:
+        """Record a run in the history, unless the time has been recorded."""
+        runs = self._runs[name]
+        runs.setdefault(at, ScheduleRun(at=at, kind=kind, task_id=task_id, count=count))
+        for old in sorted(runs)[:-KEPT_RUNS]:
+            del runs[old]
+
+    def _with_task(self, run: ScheduleRun) -> ScheduleRun:
+        found = run.task_id and self._tasks.find(run.task_id)
+        if not found:
+            return run
+        task = self._masking.task(found[0])
+        return msgspec.structs.replace(
+            run,
+            status=task.status,
+            started_at=task.started_at,
+            finished_at=task.finished_at,
+            attempt=task.attempt,
+            error=task.error,
+        )
 
     def _note_overlap(self, kept: StoredSchedule) -> None:
         """Remember the open tasks of a schedule while it limits overlaps."""

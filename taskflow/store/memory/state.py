@@ -7,7 +7,7 @@ import datetime as dt
 import secrets
 import uuid
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -38,7 +38,9 @@ from taskflow.store.base.claims import Cancellations, DirectClaims
 from taskflow.store.memory.audit import MemoryAudit
 from taskflow.store.memory.graphs import GraphBook, GraphTasks
 from taskflow.store.memory.group_book import GroupBook
+from taskflow.store.memory.grouped_failures import MemoryFailures
 from taskflow.store.memory.queues import FinishedCounts, MemoryQueues
+from taskflow.store.memory.rollups import MemoryRollups
 from taskflow.wakeup import WakeUp
 
 MAX_EVENTS: Final = 100_000
@@ -59,6 +61,7 @@ class MemoryNode(msgspec.Struct):
     version: str
     workers: int
     tz_version: str | None = None
+    settings: Mapping[str, str] | None = None
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -139,6 +142,8 @@ class MemoryState:
         # When debounced tasks are due at the latest, if that is limited.
         self._debounced_until: dict[uuid.UUID, dt.datetime] = {}
         self._finished: Final = FinishedCounts()
+        self._rollups: Final = MemoryRollups(self._now, self._due_by_queue)
+        self._failures: Final = MemoryFailures(self._now, masking)
         # The last ones, without a gap.
         self._events: deque[TaskEvent] = deque(maxlen=MAX_EVENTS)
         self._last_event = 0
@@ -337,6 +342,7 @@ class MemoryState:
         del self._submitted[task_id]
         self._attempts.pop(task_id, None)
         self._debounced_until.pop(task_id, None)
+        self._failures.forget(task_id)
         self._leave_line(task)
         self._graphs.forget(task_id)
 
@@ -399,6 +405,8 @@ class MemoryState:
             if not task.status.is_final:
                 moved = self._with_callback(moved)
             self._finished.record(moved.queue, status, self._now().timestamp())
+            self._note_in_rollups(moved)
+        self._note_in_failures(moved)
         self._put(moved)
         if status is TaskStatus.PENDING:
             self._work.notify()
@@ -407,6 +415,22 @@ class MemoryState:
         self._groups.note(moved)
         self._graphs.note(moved)
         return moved
+
+    # Roll-ups and failures
+
+    def _note_in_rollups(self, task: Task) -> None:
+        attempts = self._attempts.get(task.id)
+        elapsed_seconds = attempts[-1].elapsed_seconds if attempts else None
+        self._rollups.note(task, self._submitted[task.id].authority, elapsed_seconds)
+
+    def _note_in_failures(self, task: Task) -> None:
+        attempts = self._attempts.get(task.id)
+        status_code = attempts[-1].status_code if attempts else None
+        self._failures.note(task, self._submitted[task.id].authority, status_code)
+
+    def _due_by_queue(self) -> Counter[str]:
+        now = self._now()
+        return Counter(one.queue_host.queue for one in self._pending if one.run_at <= now)
 
     # Parents
 

@@ -31,7 +31,11 @@ from taskflow.store.memory.credentials import MemoryCredentials
 from taskflow.store.memory.events import MemoryEvents
 from taskflow.store.memory.groups import GroupTasks, MemoryGroups
 from taskflow.store.memory.leases import MemoryLeases
-from taskflow.store.memory.listing import MemoryListing, MemoryMonitoring, RunningHold
+from taskflow.store.memory.listing import (
+    MemoryListing,
+    MemoryMonitoring,
+    RunningHold,
+)
 from taskflow.store.memory.parking import MemoryParking, ParkedTasks
 from taskflow.store.memory.schedules import MemorySchedules, ScheduleTasks
 from taskflow.store.memory.signing_keys import MemorySigningKeys
@@ -64,6 +68,8 @@ class MemoryStore(
         self._ended_sessions: dict[str, float] = {}
         self.queues = self._queues
         self.audit = self._audit
+        self.rollups = self._rollups
+        self.failures = self._failures
         self.schedules = MemorySchedules(
             ScheduleTasks(
                 add=self._add_at_once,
@@ -120,6 +126,7 @@ class MemoryStore(
             nodes=self._nodes,
             running=self._running,
             fetched=self._fetched,
+            pending=lambda: self._pending,
             queues=self._queues,
             finished=self._finished,
             now=self._now,
@@ -161,7 +168,8 @@ class MemoryStore(
                 elapsed_seconds = attempts[-1].elapsed_seconds
                 if elapsed_seconds is not None:
                     host = self._submitted[task.id].authority
-                    yield FetchedTask(host, task.status is TaskStatus.FAILED, elapsed_seconds)
+                    has_failed = task.status is TaskStatus.FAILED
+                    yield FetchedTask(host, has_failed, elapsed_seconds, task.error_type)
 
     async def shared_secret(self, name: str) -> bytes:
         await trio.lowlevel.checkpoint()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+
+import msgspec
 
 from taskflow.model.errors import LeaseLost
 from taskflow.store.base.leases import LeaseStore, Rescued
@@ -18,7 +20,7 @@ from taskflow.store.postgres.statements import StorePart
 class PostgresLeases(StorePart, LeaseStore):
     """Registers nodes, and takes tasks from dead nodes."""
 
-    async def register(
+    async def register(  # noqa: PLR0913 - all that a node reports of itself
         self,
         name: str,
         lease_seconds: float,
@@ -27,6 +29,7 @@ class PostgresLeases(StorePart, LeaseStore):
         workers: int = 1,
         tz_version: str | None = None,
         encrypts_payloads: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> uuid.UUID:
         node_id = uuid.uuid4()
         await self._heartbeats.run(
@@ -38,6 +41,7 @@ class PostgresLeases(StorePart, LeaseStore):
             workers=workers,
             tz_version=tz_version,
             encrypts_payloads=encrypts_payloads,
+            settings=None if settings is None else msgspec.json.encode(settings).decode(),
         )
         self._announcements.nodes.add(node_id)
         self._context.cancellations.register(node_id)

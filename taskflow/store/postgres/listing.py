@@ -15,20 +15,25 @@ from taskflow.model.filter import NO_FILTER, TaskFilter
 from taskflow.model.monitoring import (
     HISTORY_MINUTES,
     LISTED_TASKS,
+    MAX_WAITING_COUNTED,
+    MAX_WAITING_QUEUES,
     SAMPLED_TASKS,
     FetchedTask,
+    HostDetail,
     HostRecord,
+    HostWaiting,
     Minute,
     NodeRecord,
     RunningTask,
     RunningTasks,
+    host_detail_of,
     hosts_of,
     minutes_of,
 )
 from taskflow.model.parents import is_id
 from taskflow.model.queue_limits import HostHold
 from taskflow.model.queue_scope import QueueScope
-from taskflow.model.queues import KEPT_SECONDS, Line, TaskStatistics, queue_of, total_of
+from taskflow.model.queues import Line, TaskStatistics, queue_of, total_of
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
 from taskflow.store.base.listing import (
     LARGE_FIELDS,
@@ -40,6 +45,7 @@ from taskflow.store.base.listing import (
     Page,
     ParentResult,
 )
+from taskflow.store.postgres.folding import Folding
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row, attempt_of, line_of, task_of
 from taskflow.store.postgres.scoped_statements import in_scope
@@ -47,11 +53,14 @@ from taskflow.store.postgres.search import Search, find
 from taskflow.store.postgres.statements import Statements, StorePart
 
 _NO_BUDGET_BYTES: Final = 2**62
+_SETTINGS: Final = msgspec.json.Decoder(dict[str, str])
 _RUNNING_TASK: Final = msgspec.json.Decoder(RunningTask)
 
 
 class PostgresListing(StorePart, ListingStore):
     """Reads tasks."""
+
+    _folding: Folding
 
     async def get(self, task_id: uuid.UUID) -> Task | None:
         database = self._statements.database
@@ -138,15 +147,7 @@ class PostgresListing(StorePart, ListingStore):
         return await run(lambda connection: self._count(connection, limit, queue, scope))
 
     async def fold_counts(self, *, limit: int) -> int:
-        def work(connection: Connection) -> int:
-            parameters = {"limit": limit, "kept_seconds": KEPT_SECONDS}
-            execute = self._statements.on(connection)
-            [(folded, queues, statuses)] = execute("fold_changes", parameters)
-            empty = {"queues": queues, "statuses": statuses, "kept_seconds": KEPT_SECONDS}
-            execute("delete_empty_counts", empty)
-            return int(folded)
-
-        return await self._statements.database.run(work)
+        return await self._folding.fold(limit=limit)
 
     def _count(
         self, connection: Connection, limit: int, queue: str | None, scope: QueueScope | None
@@ -188,8 +189,8 @@ class PostgresMonitoring(MonitoringStore):
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
 
-    async def nodes(self, limit: int) -> list[NodeRecord]:
-        bounds = {"limit": limit, "tasks": LISTED_TASKS}
+    async def nodes(self, limit: int, *, tasks: int = LISTED_TASKS) -> list[NodeRecord]:
+        bounds = {"limit": limit, "tasks": tasks}
         return [
             _node_of(row) for row in await self._statements.run_slow_read("list_nodes", **bounds)
         ]
@@ -201,10 +202,28 @@ class PostgresMonitoring(MonitoringStore):
             running = execute("running_by_host", {"limit": MAX_RUNNING_SCANNED})
             held = execute("hosts_held", {"limit": limit})
             return hosts_of(
-                [FetchedTask(host, failed, ms / 1000) for host, failed, ms in fetched],
+                [_fetched_of(row) for row in fetched],
                 {host: RunningTasks(*row) for host, *row in running},
                 {host: HostHold(*row) for host, *row in held},
                 limit=limit,
+            )
+
+        return await self._statements.database.run_slow_read(work)
+
+    async def host(self, host: str) -> HostDetail:
+        def work(connection: Connection) -> HostDetail:
+            execute = self._statements.on(connection)
+            fetched = execute("newest_fetched", {"limit": SAMPLED_TASKS})
+            running = execute("running_by_host", {"limit": MAX_RUNNING_SCANNED})
+            held = execute("host_held", {"host": host})
+            bounds = {"queues": MAX_WAITING_QUEUES, "limit": MAX_WAITING_COUNTED}
+            waiting = execute("waiting_for_host", {"host": host, **bounds})
+            return host_detail_of(
+                host,
+                map(_fetched_of, fetched),
+                {one: RunningTasks(*row) for one, *row in running},
+                HostHold(*held[0]) if held else None,
+                [HostWaiting(*row) for row in waiting],
             )
 
         return await self._statements.database.run_slow_read(work)
@@ -220,15 +239,23 @@ class PostgresMonitoring(MonitoringStore):
         return minutes_of(counts, rows[0][0])
 
 
+def _fetched_of(row: Row) -> FetchedTask:
+    host, has_failed, elapsed_ms, error_type = row
+    return FetchedTask(host, has_failed, elapsed_ms / 1000, error_type)
+
+
 def _node_of(row: Row) -> NodeRecord:
-    node_id, name, version, workers, started, renewed, expires, is_alive, running, texts, tz = row
+    node_id, name, version, workers, started, renewed, expires, is_alive, running, texts, *more = (
+        row
+    )
+    tz_version, settings = more
     longest = [_RUNNING_TASK.decode(text) for text in texts]
     return NodeRecord(
         id=node_id,
         name=name,
         version=version,
         workers=workers,
-        tz_version=tz,
+        tz_version=tz_version,
         started_at=started,
         renewed_at=renewed,
         expires_at=expires,
@@ -236,4 +263,13 @@ def _node_of(row: Row) -> NodeRecord:
         running=running,
         longest_running_seconds=longest[0].running_seconds if longest else None,
         longest_running=longest,
+        settings=_settings_of(settings),
     )
+
+
+def _settings_of(text: str | None) -> dict[str, str] | None:
+    """Return the settings of a node; ``None`` if no version of TaskFlow reports such ones."""
+    try:
+        return None if text is None else _SETTINGS.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None

@@ -35,6 +35,7 @@ from taskflow.store.postgres.schedule_overlap import (
     TaskCanceler,
 )
 from taskflow.store.postgres.schedule_rows import read_all, stored_of
+from taskflow.store.postgres.schedule_runs import manual_run, record_runs, runs_of
 from taskflow.store.postgres.statements import Statements
 
 
@@ -66,7 +67,8 @@ class _Firing(msgspec.Struct, frozen=True):
     def without(self, old: Container[tuple[str, dt.datetime]]) -> _Firing:
         """Return it without the times that have fired before."""
         times = tuple(at for at in self.due.times if (self.name, at) not in old)
-        return _Firing(self.schedule, Due(times, self.due.next_run_at))
+        missed = tuple(at for at in self.due.missed if (self.name, at) not in old)
+        return _Firing(self.schedule, Due(times, self.due.next_run_at, missed))
 
     @property
     def limits_overlap(self) -> bool:
@@ -133,6 +135,7 @@ class ScheduleFiring:
         [task] = self._tasks.insert(connection, [wanted])
         self._overlaps.add(connection, {one: [task] for one in earlier.states})
         self._move_on(connection, [kept.with_task(task.id, task.created_at)])
+        record_runs(self._statements, connection, [manual_run(name, task)])
         return Changes(tasks=[task], canceled=list(earlier.canceled))
 
     def fire_apart(self, connection: Connection, limit: int) -> Changes:
@@ -206,6 +209,9 @@ class ScheduleFiring:
         self._move_on(connection, (_moved_on(one, made.get(one.name, []), now) for one in firings))
         self._overlaps.add(connection, {name: made.get(name, []) for name in earlier.states})
         self._overlaps.record_skips(connection, Counter(name for name, _ in skipped), now)
+        made_runs = [(one.name, at, task) for (one, at), task in zip(wanted, tasks, strict=True)]
+        missed = [(one.name, one.due.missed) for one in firings]
+        record_runs(self._statements, connection, runs_of(made_runs, skipped, missed))
         counted = msgspec.structs.replace(fired, tasks=len(tasks), skipped=len(skipped))
         return Changes(counted, tasks, list(earlier.canceled))
 

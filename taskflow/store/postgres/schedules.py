@@ -14,7 +14,7 @@ from taskflow.model.audit_entries import entry_of, run_entry, schedule_entry
 from taskflow.model.encryption import Encryption
 from taskflow.model.errors import ScheduleNotFound
 from taskflow.model.masking import Masking
-from taskflow.model.schedule import Schedule, ScheduleChange, StoredSchedule
+from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleRun, StoredSchedule
 from taskflow.model.schedule_times import apply_definition
 from taskflow.model.task import Task, TaskStatus
 from taskflow.store.base.listing import PAGE_BUDGET_BYTES
@@ -31,6 +31,7 @@ from taskflow.store.postgres.schedule_rows import (
     stored_or_none,
     unreadable_message,
 )
+from taskflow.store.postgres.schedule_runs import run_of
 from taskflow.store.postgres.statements import Statements
 from taskflow.wakeup import WakeUp
 
@@ -99,6 +100,10 @@ class PostgresSchedules(ScheduleStore):
         some = [self._masking.schedule(schedule_of(row[:-1])) for row in rows]
         has_more = bool(rows) and rows[0][-1] > len(rows)
         return SchedulePage(some, some[-1].name if has_more else None)
+
+    async def runs(self, name: str, *, limit: int) -> list[ScheduleRun]:
+        bounds = {"name": name, "limit": limit}
+        return [run_of(row) for row in await self._statements.run("schedule_runs", **bounds)]
 
     async def delete(self, name: str, *, by: Actor | None = None) -> bool:
         def work(connection: Connection) -> bool:

@@ -172,6 +172,19 @@ _BY_PARENT: Final = """
     ) AS one
 """
 
+_BY_FAILURE: Final = """
+    SELECT failed.id, one.size_bytes, one.fits
+    FROM (
+        SELECT f.task_id AS id FROM taskflow_failed_tasks AS f
+        WHERE (f.failure_id, f.task_id) < (%(failure)s, %(before)s)
+          AND (f.failure_id, f.task_id) >= (%(failure)s, %(min_id)s)
+        ORDER BY f.failure_id DESC, f.task_id DESC LIMIT %(window)s
+    ) AS failed CROSS JOIN LATERAL (
+        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_all_tasks AS t
+        WHERE t.id = failed.id OFFSET 0
+    ) AS one
+"""
+
 # Queue by queue: then the cost of a page, its length and the id where it ends depend on no task of
 # another queue. The index has all queues that a scope can have. Each queue gets an equal share of
 # the window, and the result ends where the first queue has used its share.
@@ -221,6 +234,11 @@ _ENDPOINT: Final = """EXISTS (
 )"""
 _PARENT: Final = """EXISTS (
     SELECT FROM taskflow_edges AS e WHERE e.parent_id = %(parent)s AND e.child_id = t.id
+)"""
+# A task may have left its failure a moment ago.
+_IS_FAILED: Final = "t.status = 'FAILED'"
+_FAILURE: Final = """EXISTS (
+    SELECT FROM taskflow_failed_tasks AS f WHERE f.failure_id = %(failure)s AND f.task_id = t.id
 )"""
 _ORDER_KEY: Final = "t.order_key = %(order_key)s"
 _QUEUE: Final = "t.queue = %(queue)s"
@@ -341,6 +359,8 @@ def statement_for(wanted: TaskFilter) -> str:
     is_chosen = is_by_scope or is_by_group or is_by_endpoint
     is_by_parent = wanted.parent is not None and not is_chosen
     is_chosen |= is_by_parent
+    is_by_failure = wanted.failure is not None and not is_chosen
+    is_chosen |= is_by_failure
     is_by_key = wanted.order_key is not None and not is_chosen
     is_chosen |= is_by_key
     is_by_tag = bool(wanted.tags) and not is_chosen
@@ -355,6 +375,7 @@ def statement_for(wanted: TaskFilter) -> str:
         conditions.append(_ENDPOINT)
     if wanted.parent is not None and not is_by_parent:
         conditions.append(_PARENT)
+    conditions += _conditions_of_failure(wanted, is_by_failure=is_by_failure)
     if wanted.order_key is not None and not is_by_key:
         conditions.append(_ORDER_KEY)
     if wanted.queue is not None and not is_by_queue:
@@ -366,6 +387,7 @@ def statement_for(wanted: TaskFilter) -> str:
         _BY_GROUP: is_by_group,
         _BY_ENDPOINT: is_by_endpoint,
         _BY_PARENT: is_by_parent,
+        _BY_FAILURE: is_by_failure,
         _BY_ORDER_KEY: is_by_key,
         _BY_TAG: is_by_tag,
     }
@@ -381,6 +403,12 @@ def statement_for(wanted: TaskFilter) -> str:
         near=_ALL if wanted.url_contains is None else _URL,
         has_more=_SHARE_IS_USED if is_by_scope else _WINDOW_IS_FULL,
     )
+
+
+def _conditions_of_failure(wanted: TaskFilter, *, is_by_failure: bool) -> list[str]:
+    if wanted.failure is None:
+        return []
+    return [_IS_FAILED] if is_by_failure else [_IS_FAILED, _FAILURE]
 
 
 def parameters_for(search: Search) -> dict[str, Any]:
@@ -402,6 +430,7 @@ def parameters_for(search: Search) -> dict[str, Any]:
         "group": wanted.group,
         "endpoint": wanted.endpoint,
         "parent": wanted.parent,
+        "failure": wanted.failure,
         "tag_name": first_tag[0],
         "tag_value": first_tag[1],
         "tag_names": [name for name, _ in wanted.tags],

@@ -33,7 +33,9 @@ from taskflow.store.postgres.claims import PostgresClaims
 from taskflow.store.postgres.credentials import CREDENTIALS_CHANNEL, PostgresCredentials
 from taskflow.store.postgres.database import Database, one_line, open_database
 from taskflow.store.postgres.events import PostgresEvents
+from taskflow.store.postgres.folding import Folding
 from taskflow.store.postgres.graph_promoter import GraphPromoter
+from taskflow.store.postgres.grouped_failures import PostgresFailures
 from taskflow.store.postgres.groups import PostgresGroups
 from taskflow.store.postgres.leases import PostgresLeases
 from taskflow.store.postgres.listener import EVENTS_CHANNEL, listen
@@ -44,6 +46,7 @@ from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.promoter import OrderPromoter
 from taskflow.store.postgres.queues import PostgresQueues
 from taskflow.store.postgres.requirements import refusal_of, server_state
+from taskflow.store.postgres.rollups import PostgresRollups
 from taskflow.store.postgres.schedules import SCHEDULES_CHANNEL, PostgresSchedules
 from taskflow.store.postgres.session import WORK_CHANNEL
 from taskflow.store.postgres.signing_keys import SIGNING_KEYS_CHANNEL, PostgresSigningKeys
@@ -91,6 +94,9 @@ class PostgresStore(
         self.groups = self._groups
         self.topics = PostgresTopics(context.statements, self, self._audit)
         self.parking = PostgresParking(context)
+        self.rollups = PostgresRollups(context.statements)
+        self._folding = Folding(context.statements, context.masking)
+        self.failures = PostgresFailures(context.statements, self._folding)
         self.cell_maps = PostgresCellMaps(context.statements)
         self._promoters: Final = (
             OrderPromoter(context.statements, announcements, announcements.order_steps),

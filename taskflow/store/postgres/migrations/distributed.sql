@@ -168,6 +168,7 @@ DECLARE
     queues      text[];
     statuses    text[];
     changes     bigint[];
+    lists       text[];
     groups      uuid[];
     members     uuid[];
     states      text[];
@@ -176,16 +177,21 @@ DECLARE
 BEGIN
     is_recorded := CASE WHEN current_setting('taskflow.commits_later', true) = 'on' THEN false
                    ELSE pg_advisory_xact_lock_shared(8386658447506927982) IS NOT NULL END;
-    SELECT array_agg(queue), array_agg(status), array_agg(change) INTO queues, statuses, changes FROM (
-        SELECT queue, status, sum(change)::bigint AS change FROM (
-            SELECT queue, status, 1 AS change FROM after
+    SELECT array_agg(queue), array_agg(status), array_agg(change), array_agg(ids)
+    INTO queues, statuses, changes, lists FROM (
+        SELECT queue, status, sum(change)::bigint AS change, array_agg(id) FILTER (
+            WHERE status = 'FAILED' OR change > 0 AND status IN ('COMPLETED', 'CANCELED')
+        )::text AS ids FROM (
+            SELECT id, queue, status, 1 AS change FROM after
             UNION ALL
-            SELECT queue, status, -1 FROM before
+            SELECT id, queue, status, -1 FROM before
         ) AS sides
         GROUP BY queue, status HAVING sum(change) <> 0
     ) AS counted;
     IF queues IS NOT NULL THEN
-        INSERT INTO taskflow_changes (queue, status, change) SELECT * FROM unnest(queues, statuses, changes);
+        INSERT INTO taskflow_changes (queue, status, change, ids)
+        SELECT queue, status, change, ids::uuid[]
+        FROM unnest(queues, statuses, changes, lists) AS one (queue, status, change, ids);
     END IF;
     SELECT array_agg(group_id), array_agg(status), array_agg(change) INTO groups, statuses, changes FROM (
         SELECT group_id, status, sum(change)::bigint AS change FROM (
@@ -237,19 +243,24 @@ DECLARE
     queues   text[];
     statuses text[];
     changes  bigint[];
+    lists    text[];
     groups   uuid[];
     members  uuid[];
 BEGIN
     IF current_setting('taskflow.is_archiving', true) = 'on' THEN
         RETURN NULL;
     END IF;
-    SELECT array_agg(queue), array_agg(status), array_agg(change) INTO queues, statuses, changes FROM (
-        SELECT queue, status, -count(*) AS change FROM before GROUP BY queue, status
+    SELECT array_agg(queue), array_agg(status), array_agg(change), array_agg(ids)
+    INTO queues, statuses, changes, lists FROM (
+        SELECT queue, status, -count(*) AS change, array_agg(id) FILTER (WHERE status = 'FAILED')::text AS ids
+        FROM before GROUP BY queue, status
     ) AS counted;
     IF queues IS NULL THEN
         RETURN NULL;
     END IF;
-    INSERT INTO taskflow_changes (queue, status, change) SELECT * FROM unnest(queues, statuses, changes);
+    INSERT INTO taskflow_changes (queue, status, change, ids)
+    SELECT queue, status, change, ids::uuid[]
+    FROM unnest(queues, statuses, changes, lists) AS one (queue, status, change, ids);
     SELECT array_agg(group_id), array_agg(id) INTO groups, members FROM before WHERE group_id IS NOT NULL;
     IF groups IS NULL THEN
         RETURN NULL;

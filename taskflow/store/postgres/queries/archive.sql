@@ -215,8 +215,8 @@ WITH chosen AS MATERIALIZED (
         SELECT taskflow_endpoint_of(options) AS endpoint_id, id FROM deleted WHERE options IS NOT NULL OFFSET 0
     ) AS d WHERE one.endpoint_id = d.endpoint_id AND one.task_id = d.id
 ), uncounted AS (
-    INSERT INTO taskflow_changes (queue, status, change)
-    SELECT queue, status, -count(*) FROM deleted GROUP BY queue, status
+    INSERT INTO taskflow_changes (queue, status, change, ids)
+    SELECT queue, status, -count(*), array_agg(id) FILTER (WHERE status = 'FAILED') FROM deleted GROUP BY queue, status
 ), uncounted_in_archive AS (
     INSERT INTO taskflow_archive_counts (period, queue, status, change)
     SELECT p.name, deleted.queue, deleted.status, -count(*)

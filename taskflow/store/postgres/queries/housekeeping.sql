@@ -85,12 +85,20 @@ RETURNING key
 
 -- name: fold_changes
 -- Add some recorded changes to the counts, without waiting for locks, and in the same order on
--- all nodes. Returns the number of changes, and the counts that are zero now.
-WITH taken AS MATERIALIZED (
-    DELETE FROM taskflow_changes WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM taskflow_changes LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-    ))
-    RETURNING queue, status, at, change
+-- all nodes. Returns the number of changes, and whether there are more because these have enough tasks; the counts that
+-- are zero now; as JSON, how many tasks finished by minute, and their times by host, for the roll-ups; and
+-- the tasks that failed, and those that may have left FAILED.
+WITH found AS MATERIALIZED (
+    SELECT ctid AS place, coalesce(cardinality(ids), 0) AS tasks FROM taskflow_changes
+    LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), few AS MATERIALIZED (
+    SELECT place FROM (
+        SELECT place, sum(tasks) OVER (ORDER BY place) - tasks AS tasks_before FROM found
+    ) AS summed
+    WHERE tasks_before < %(max_tasks)s
+), taken AS MATERIALIZED (
+    DELETE FROM taskflow_changes WHERE ctid = ANY (ARRAY(SELECT place FROM few))
+    RETURNING queue, status, at, change, ids
 ), counted AS (
     INSERT INTO taskflow_counts AS c (queue, status, count)
     SELECT queue, status, least(greatest(sum(change), -9e18), 9e18)::bigint FROM taken
@@ -105,10 +113,48 @@ WITH taken AS MATERIALIZED (
       AND minute >= now() - make_interval(secs => %(kept_seconds)s)
     GROUP BY minute, queue, status ORDER BY minute, queue, status
     ON CONFLICT (minute, queue, status) DO UPDATE SET count = least(greatest(e.count::numeric + excluded.count, -9e18), 9e18)
+), recent AS MATERIALIZED (
+    SELECT extract(epoch FROM date_trunc('minute', at))::bigint AS minute, queue, status, change, ids FROM taken
+    WHERE change > 0 AND status IN ('COMPLETED', 'FAILED', 'CANCELED')
+      AND at BETWEEN now() - interval '1 day' AND now() + interval '1 hour'
+), by_minute AS (
+    SELECT minute, queue, status, least(sum(change), 9e18)::bigint AS count FROM recent GROUP BY minute, queue, status
+), measured AS (
+    SELECT one.minute, one.queue, one.status, coalesce(hot.authority, cold.authority) AS host,
+           coalesce(hot.wait, cold.wait) AS wait, coalesce(hot.run, cold.run) AS run, count(*) AS count
+    FROM (SELECT minute, queue, status, unnest(ids) AS id FROM recent) AS one
+    LEFT JOIN LATERAL (
+-- insert: times_of
+        FROM taskflow_tasks AS t WHERE t.id = one.id OFFSET 0
+    ) AS hot ON true
+    LEFT JOIN LATERAL (
+-- insert: times_of
+        FROM taskflow_archive AS t WHERE hot.authority IS NULL AND t.id = one.id OFFSET 0
+    ) AS cold ON true
+    WHERE coalesce(hot.authority, cold.authority) IS NOT NULL
+    GROUP BY 1, 2, 3, 4, 5, 6
 )
-SELECT (SELECT count(*) FROM taken),
-       coalesce(array_agg(queue), '{}'), coalesce(array_agg(status), '{}')
+SELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM few) < (SELECT count(*) FROM found),
+       coalesce(array_agg(queue), '{}'), coalesce(array_agg(status), '{}'),
+       (SELECT coalesce(json_agg(json_build_array(minute, queue, status, count)), '[]')::text FROM by_minute),
+       (SELECT coalesce(json_agg(json_build_array(minute, queue, status, host, wait, run, count)), '[]')::text
+        FROM measured),
+       ARRAY(SELECT DISTINCT id FROM taken CROSS JOIN LATERAL unnest(ids) AS one (id)
+             WHERE status = 'FAILED' AND change >= 0),
+       ARRAY(SELECT DISTINCT id FROM taken CROSS JOIN LATERAL unnest(ids) AS one (id)
+             WHERE status = 'FAILED' AND change < 0)
 FROM counted WHERE count = 0
+
+-- part: times_of
+-- Of a task that has not been started again since. One that failed without another attempt, because it expired or a
+-- parent failed, started before it was due, or never.
+        SELECT t.authority,
+               CASE WHEN t.status = one.status AND t.status IN ('COMPLETED', 'FAILED') AND t.started_at >= t.run_at
+               THEN taskflow_time_bucket(
+                   extract(epoch FROM taskflow_bounded(t.started_at) - taskflow_bounded(t.run_at))::float8
+               ) END AS wait,
+               CASE WHEN t.status = one.status AND t.status IN ('COMPLETED', 'FAILED') AND t.started_at >= t.run_at
+               THEN taskflow_time_bucket(t.elapsed_ms / 1000) END AS run
 
 -- name: delete_empty_counts
 -- Counts that are zero, so that queues can come and go, and the counts of minutes long past.

@@ -7,9 +7,11 @@ WITH noted AS (
     ON CONFLICT (is_only) DO UPDATE SET encrypts_payloads = EXCLUDED.encrypts_payloads
     WHERE known.encrypts_payloads <> EXCLUDED.encrypts_payloads
 )
-INSERT INTO taskflow_nodes (id, name, lease_seconds, expires_at, version, workers, tz_version, reads_archive)
+INSERT INTO taskflow_nodes (id, name, lease_seconds, expires_at, version, workers, tz_version, reads_archive,
+                            settings)
 VALUES (%(id)s, %(name)s, %(lease_seconds)s, now() + make_interval(secs => %(lease_seconds)s),
-        nullif(%(version)s, ''), %(workers)s, %(tz_version)s, true)
+        nullif(%(version)s, ''), %(workers)s, %(tz_version)s, true,
+        %(settings)s::text::json)
 
 -- name: renew_if_alive
 -- A node whose lease has ended stays dead: other nodes may have its tasks already.

@@ -16,23 +16,23 @@ SELECT n.id, n.name, n.version, n.workers, n.started_at,
            WHERE t.status = 'RUNNING' AND t.node_id = n.id AND t.node_id < 'ffffffff-ffff-ffff-ffff-ffffffffffff'
            ORDER BY t.started_at, t.id LIMIT %(tasks)s
        )::text[],
-       n.tz_version
+       n.tz_version, n.settings::text
 FROM taskflow_nodes AS n WHERE n.id < 'ffffffff-ffff-ffff-ffff-ffffffffffff'
 ORDER BY n.name COLLATE "C", n.started_at LIMIT %(limit)s
 
 -- name: newest_fetched
 -- The newest COMPLETED and FAILED tasks by the index on (status, id), and of these the newest.
-SELECT authority, status = 'FAILED', elapsed_ms FROM (
-    (SELECT id, authority, status, elapsed_ms FROM taskflow_tasks
+SELECT authority, status = 'FAILED', elapsed_ms, CASE WHEN status = 'FAILED' THEN error_type END FROM (
+    (SELECT id, authority, status, elapsed_ms, error_type FROM taskflow_tasks
      WHERE status = 'COMPLETED' ORDER BY id DESC LIMIT %(limit)s)
     UNION ALL
-    (SELECT id, authority, status, elapsed_ms FROM taskflow_tasks
+    (SELECT id, authority, status, elapsed_ms, error_type FROM taskflow_tasks
      WHERE status = 'FAILED' ORDER BY id DESC LIMIT %(limit)s)
     UNION ALL
-    (SELECT id, authority, status, elapsed_ms FROM taskflow_archive
+    (SELECT id, authority, status, elapsed_ms, error_type FROM taskflow_archive
      WHERE status = 'COMPLETED' ORDER BY id DESC LIMIT %(limit)s)
     UNION ALL
-    (SELECT id, authority, status, elapsed_ms FROM taskflow_archive
+    (SELECT id, authority, status, elapsed_ms, error_type FROM taskflow_archive
      WHERE status = 'FAILED' ORDER BY id DESC LIMIT %(limit)s)
     ORDER BY id DESC LIMIT %(limit)s
 ) AS newest
@@ -49,7 +49,34 @@ GROUP BY authority
 
 -- name: hosts_held
 -- Hosts whose circuit is open, and those whose circuit is half-open.
-SELECT host, held_until, why FROM taskflow_hosts ORDER BY held_until DESC, host LIMIT %(limit)s
+SELECT host, held_until, why, taskflow_bounded(opened_at)
+FROM taskflow_hosts ORDER BY held_until DESC, host LIMIT %(limit)s
+
+-- name: host_held
+SELECT held_until, why, taskflow_bounded(opened_at) FROM taskflow_hosts WHERE host = %(host)s
+
+-- name: waiting_for_host
+-- By the index of lanes: one descent for each queue with pending tasks, and for each of these a part of its range.
+WITH RECURSIVE queues AS (
+    (SELECT queue COLLATE "C" AS queue FROM taskflow_tasks
+     WHERE status = 'PENDING' ORDER BY queue COLLATE "C" LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT t.queue COLLATE "C" FROM taskflow_tasks AS t
+        WHERE t.status = 'PENDING' AND t.queue COLLATE "C" > q.queue ORDER BY t.queue COLLATE "C" LIMIT 1
+    ) FROM queues AS q WHERE q.queue IS NOT NULL
+), few AS (
+    SELECT queue FROM queues WHERE queue IS NOT NULL LIMIT %(queues)s
+)
+SELECT few.queue, waiting.count, taskflow_bounded(waiting.run_at)
+FROM few CROSS JOIN LATERAL (
+    SELECT count(*) AS count, min(run_at) AS run_at FROM (
+        SELECT t.run_at FROM taskflow_tasks AS t
+        WHERE t.status = 'PENDING' AND t.queue COLLATE "C" = few.queue AND t.authority = %(host)s
+        ORDER BY t.priority DESC, t.run_at LIMIT %(limit)s
+    ) AS one
+) AS waiting
+WHERE waiting.count > 0
 
 -- name: finished_by_minute
 -- Folded counts and changes that are not folded yet. At least one row, for the clock that

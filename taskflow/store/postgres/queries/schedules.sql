@@ -153,6 +153,33 @@ SET skipped_count = s.skipped_count + t.count, last_skipped_at = %(now)s
 FROM unnest(%(names)b::text[], %(counts)b::bigint[]) AS t (name, count)
 WHERE s.name = t.name
 
+-- name: record_runs
+-- Older runs of these schedules are deleted at once: the statement sees the rows of before, so a few more than are kept
+-- remain. A time that was recorded before keeps its row.
+WITH old AS (
+    DELETE FROM taskflow_schedule_runs AS r
+    USING (SELECT DISTINCT name FROM unnest(%(names)b::text[]) AS t (name)) AS s
+    WHERE r.schedule = s.name AND r.at < (
+        SELECT kept.at FROM taskflow_schedule_runs AS kept
+        WHERE kept.schedule = s.name ORDER BY kept.at DESC OFFSET %(kept)s - 1 LIMIT 1
+    )
+)
+INSERT INTO taskflow_schedule_runs (schedule, at, kind, task_id, count)
+SELECT * FROM unnest(%(names)b::text[], %(ats)b::timestamptz[], %(kinds)b::text[], %(task_ids)b::uuid[],
+                     %(counts)b::int[])
+ON CONFLICT DO NOTHING
+
+-- name: schedule_runs
+SELECT taskflow_bounded(r.at), r.kind, r.count, r.task_id, t.status, taskflow_bounded(t.started_at),
+       taskflow_bounded(t.finished_at), t.attempt, t.error
+FROM (
+    SELECT * FROM taskflow_schedule_runs WHERE schedule = %(name)s ORDER BY at DESC LIMIT %(limit)s
+) AS r LEFT JOIN LATERAL (
+    SELECT one.status, one.started_at, one.finished_at, one.attempt, one.error
+    FROM taskflow_all_tasks AS one WHERE one.id = r.task_id OFFSET 0
+) AS t ON true
+ORDER BY r.at DESC
+
 -- name: next_firing
 -- Seconds until the next schedule is due.
 SELECT extract(epoch FROM taskflow_bounded(next_at) - now())::float8 FROM taskflow_schedules
