@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from quart import Blueprint, Response, current_app, request
 from taskflow.api.access.api_keys import Role
 from taskflow.api.access.roles import ASSETS_PATH, CALLER, Caller
 from taskflow.api.dashboard import formatting
+from taskflow.api.dashboard.navigation import navigation
 from taskflow.checkpoints import Checkpoints
 from taskflow.model.task import Task
 from taskflow.store.base.partial_reads import missing_parts
@@ -37,12 +39,14 @@ class Viewer(NamedTuple):
         may_read: Whether they may see the pages.
         may_write: Whether they may submit and change tasks.
         may_administer: Whether they may see the pages for admins: credentials and the audit log.
+        has_all_queues: Whether their key is for all queues, so that they may see nodes and hosts.
     """
 
     name: str | None
     may_read: bool
     may_write: bool
     may_administer: bool = False
+    has_all_queues: bool = False
 
 
 class Assets:
@@ -78,7 +82,7 @@ def install(routes: Blueprint) -> None:
     filters: dict[str, Callable[..., Any]] = {
         name: getattr(formatting, name)
         for name in (
-            *("visible", "count", "percent", "seconds", "size", "moment", "iso"),
+            *("visible", "count", "percent", "seconds", "size", "moment", "clock", "iso"),
             *("short", "target", "limits", "hold", "wait", "egress_label"),
         )
     }
@@ -87,7 +91,9 @@ def install(routes: Blueprint) -> None:
     def record(state: Any) -> None:
         environment = state.app.jinja_env
         environment.filters.update(filters, in_turns=in_turns)
-        environment.globals.update(asset=assets.url_of, version=__version__)
+        environment.globals.update(
+            asset=assets.url_of, version=__version__, navigation=navigation
+        )
         environment.trim_blocks = environment.lstrip_blocks = True
 
 
@@ -114,6 +120,7 @@ def viewer() -> Viewer:
         may_read=role is not None,
         may_write=role is not None and role >= Role.WRITE,
         may_administer=role is Role.ADMIN and caller.scope is None,
+        has_all_queues=role is not None and caller.scope is None,
     )
 
 
@@ -127,7 +134,9 @@ async def page(template: str, *, status: int = 200, **context: object) -> Respon
     text = (
         await environment()
         .get_template(template)
-        .render_async(viewer=viewer(), missing=missing_parts(), **context)
+        .render_async(
+            viewer=viewer(), missing=missing_parts(), loaded_at=dt.datetime.now(dt.UTC), **context
+        )
     )
     response = Response(text, status=status, content_type=MEDIA_TYPE)
     response.headers["Content-Security-Policy"] = POLICY

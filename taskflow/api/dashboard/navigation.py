@@ -1,0 +1,68 @@
+"""The entries of the navigation, in the order in which they are shown."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from taskflow.api.dashboard.pages import Viewer
+
+
+class Audience(enum.Enum):
+    """The users who see an entry."""
+
+    EVERYBODY = enum.auto()
+    ALL_QUEUES = enum.auto()
+    """Those whose key is for all queues."""
+    ADMINS = enum.auto()
+
+
+class Entry(NamedTuple):
+    """An entry of the navigation: the path of its page, its name, and who sees it."""
+
+    path: str
+    name: str
+    audience: Audience = Audience.EVERYBODY
+
+
+_GROUPS: Final = (
+    (
+        Entry("/ui", "Overview"),
+        Entry("/ui/tasks", "Tasks"),
+        Entry("/ui/failures", "Failures"),
+    ),
+    (
+        Entry("/ui/queues", "Queues"),
+        Entry("/ui/schedules", "Schedules"),
+        Entry("/ui/groups", "Groups"),
+        Entry("/ui/topics", "Topics"),
+    ),
+    (
+        Entry("/ui/hosts", "Hosts", Audience.ALL_QUEUES),
+        Entry("/ui/nodes", "Nodes", Audience.ALL_QUEUES),
+    ),
+    (
+        Entry("/ui/alerts", "Alerts"),
+        Entry("/ui/heartbeats", "Heartbeats"),
+    ),
+    (
+        Entry("/ui/credentials", "Credentials", Audience.ADMINS),
+        Entry("/ui/audit", "Audit", Audience.ADMINS),
+        Entry("/docs", "API reference"),
+    ),
+)
+
+
+def navigation(viewer: Viewer | None) -> list[list[Entry]]:
+    """Return the groups of entries that a viewer may open; nobody is signed in if it is ``None``."""
+    groups = ([entry for entry in group if _is_for(entry, viewer)] for group in _GROUPS)
+    return [group for group in groups if group]
+
+
+def _is_for(entry: Entry, viewer: Viewer | None) -> bool:
+    if entry.audience is Audience.EVERYBODY:
+        return True
+    if viewer is None or not viewer.may_read:
+        return False
+    return viewer.may_administer if entry.audience is Audience.ADMINS else viewer.has_all_queues
