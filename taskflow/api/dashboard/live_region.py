@@ -3,10 +3,15 @@
 A region that shows many tasks is rendered every two seconds, and sent if it has changed. Following
 the events of all tasks instead would make every write of a busy service record events while a
 single user watches. The page of one task follows the events of that task.
+
+Each region is followed by an event ``current`` with the time of its data, and so is a period
+without changes. If the data cannot be loaded, an event ``outage`` reports it. So the browser knows
+how old the data is that it shows, and never shows old data without saying so.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -16,6 +21,7 @@ from quart import Response, request
 
 from taskflow.api.access.roles import CALLER, Caller
 from taskflow.api.access.sessions import EndedSessions
+from taskflow.api.dashboard.formatting import iso
 from taskflow.api.dashboard.pages import environment
 from taskflow.api.live.feed import Feed
 from taskflow.api.responses import as_events
@@ -27,7 +33,7 @@ HEARTBEAT_SECONDS: Final = 15.0
 # Then the browser reconnects by itself, which checks its session or key again.
 MAX_STREAM_SECONDS: Final = 600.0
 _RETRY: Final = b"retry: 2000\n\n"
-_HEARTBEAT: Final = b": heartbeat\n\n"
+_OUTAGE: Final = b"event: outage\ndata: {}\n\n"
 _END: Final = b"event: end\ndata: {}\n\n"
 
 Load: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -55,7 +61,9 @@ class _Region:
         self._load = load
         self._sent = b""
         self._ended_sessions = ended_sessions
+        self._freshness = b""
         self.is_final = False
+        self.is_outage = False
 
     async def is_signed_out(self) -> bool:
         """Return whether the user has signed out since the stream began."""
@@ -67,18 +75,26 @@ class _Region:
             return False  # then nothing new is sent either
 
     async def next_event(self) -> bytes:
-        """Return the region as an event; empty if it is unchanged or cannot be loaded now."""
+        """Return the region and the time of its data; empty if the browser knows it already."""
+        loaded_at, was_outage = dt.datetime.now(dt.UTC), self.is_outage
         try:
             context = await self._load()
         except StoreUnavailable:
-            return b""
+            self.is_outage = True
+            return b"" if was_outage else self.heartbeat()
+        self.is_outage = False
+        self._freshness = b"event: current\ndata: %b\n\n" % msgspec.json.encode(iso(loaded_at))
         text = await self._template.render_async(**context)
         self.is_final = bool(context.get("is_final"))
         event = b"event: region\ndata: %b\n\n" % msgspec.json.encode(text)
         if event == self._sent:
-            return b""
+            return self._freshness if was_outage else b""
         self._sent = event
-        return event
+        return event + self._freshness
+
+    def heartbeat(self) -> bytes:
+        """Return the time of the data if the region is unchanged, or that it cannot be loaded."""
+        return _OUTAGE if self.is_outage else self._freshness
 
 
 async def _refreshed(feed: Feed, region: _Region) -> AsyncIterator[bytes]:
@@ -89,7 +105,7 @@ async def _refreshed(feed: Feed, region: _Region) -> AsyncIterator[bytes]:
             return
         event = await region.next_event()
         if not event and trio.current_time() - sent_at >= HEARTBEAT_SECONDS:
-            event = _HEARTBEAT
+            event = region.heartbeat()
         if event:
             yield event
             sent_at = trio.current_time()
@@ -112,6 +128,7 @@ async def _followed(feed: Feed, wanted: EventFilter, region: _Region) -> AsyncIt
                     return  # the browser reconnects, to this or to another node
             if await region.is_signed_out():
                 return
-            yield (await region.next_event()) or (_HEARTBEAT if waiting.cancelled_caught else b"")
+            event = await region.next_event()
+            yield event or (region.heartbeat() if waiting.cancelled_caught else b"")
     if region.is_final:
         yield _END

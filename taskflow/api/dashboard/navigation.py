@@ -55,7 +55,7 @@ _GROUPS: Final = (
 
 
 def navigation(viewer: Viewer | None) -> list[list[Entry]]:
-    """Return the groups of entries that a viewer may open; nobody is signed in if it is ``None``."""
+    """Return the groups of entries that a viewer may open; ``None`` is a user who is signed out."""
     groups = ([entry for entry in group if _is_for(entry, viewer)] for group in _GROUPS)
     return [group for group in groups if group]
 

@@ -91,9 +91,7 @@ def install(routes: Blueprint) -> None:
     def record(state: Any) -> None:
         environment = state.app.jinja_env
         environment.filters.update(filters, in_turns=in_turns)
-        environment.globals.update(
-            asset=assets.url_of, version=__version__, navigation=navigation
-        )
+        environment.globals.update(asset=assets.url_of, version=__version__, navigation=navigation)
         environment.trim_blocks = environment.lstrip_blocks = True
 
 
