@@ -20,7 +20,7 @@ from taskflow.api.dashboard.forms import FormError, document_of, errors_by_field
 from taskflow.api.dashboard.pages import POLICY
 from taskflow.model.errors import Unprocessable
 from taskflow.model.monitoring import Minute
-from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
+from taskflow.model.task import Task, TaskStatus
 from taskflow.model.zones import zone_database
 from taskflow.schema.new_task import new_task_of
 from taskflow.service import MEMORY_URL
@@ -163,29 +163,6 @@ class TestCharts:
         assert (part.x, part.height) == (0.0, 30.0)
         assert charts.failure_rate(minutes) == 1 / 6
         assert charts.failure_rate(minutes[1:2]) is None
-
-    def test_attempts_lie_between_the_beginning_and_the_end(self):
-        def attempt(start, end, status=AttemptStatus.FAILED):
-            return AttemptRecord(
-                number=1,
-                status=status,
-                node=None,
-                started_at=NOW + dt.timedelta(seconds=start),
-                finished_at=None if end is None else NOW + dt.timedelta(seconds=end),
-            )
-
-        spans = charts.timeline(
-            task_of("x"),
-            [attempt(0, 2), attempt(5, 6), attempt(8, None, AttemptStatus.RUNNING)],
-            NOW.timestamp() + 10,
-        )
-        assert [(span.kind, span.x, span.width) for span in spans] == [
-            ("failed", 0.0, 200.0),
-            ("failed", 500.0, 100.0),
-            ("running", 800.0, 200.0),
-        ]
-        [span] = charts.timeline(task_of("x"), [attempt(0, 0)], NOW.timestamp())
-        assert 0 <= span.x <= span.x + span.width <= charts.TIMELINE_WIDTH
 
 
 class TestForms:

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from taskflow.model.monitoring import Minute
-from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
+from taskflow.model.task import TaskStatus
 
 WIDTH: Final = 600
 HEIGHT: Final = 120
 _GAP: Final = 2.0
-TIMELINE_WIDTH: Final = 1000
-_MIN_SPAN_WIDTH: Final = 4.0
 _ORDER: Final = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELED)
 
 
@@ -39,14 +37,6 @@ class Chart(NamedTuple):
     bars: list[Bar]
     top: float
     summary: str
-
-
-class Span(NamedTuple):
-    """An attempt on a timeline: its status, and its position."""
-
-    kind: str
-    x: float
-    width: float
 
 
 def throughput(minutes: Sequence[Minute]) -> Chart:
@@ -83,34 +73,6 @@ def failure_rate(minutes: Sequence[Minute]) -> float | None:
     failed = sum(minute.finished[TaskStatus.FAILED] for minute in minutes)
     completed = sum(minute.finished[TaskStatus.COMPLETED] for minute in minutes)
     return failed / (failed + completed) if failed + completed else None
-
-
-def timeline(task: Task, attempts: Sequence[AttemptRecord], now: float) -> list[Span]:
-    """Return the positions of the attempts on the timeline of a task, from its submission on.
-
-    Args:
-        task: The task.
-        attempts: Its attempts, in order.
-        now: The current time, in seconds since 1970; running attempts extend to it.
-    """
-    start = task.created_at.timestamp()
-    ends = [one.finished_at.timestamp() if one.finished_at else now for one in attempts]
-    whole = max(max(ends, default=now) - start, 0.001)
-    spans = []
-    for attempt, end in zip(attempts, ends, strict=True):
-        x = max(0.0, (attempt.started_at.timestamp() - start) / whole * TIMELINE_WIDTH)
-        width = max(
-            (end - attempt.started_at.timestamp()) / whole * TIMELINE_WIDTH, _MIN_SPAN_WIDTH
-        )
-        spans.append(
-            Span(_kind_of(attempt), round(min(x, TIMELINE_WIDTH - width), 1), round(width, 1))
-        )
-    return spans
-
-
-def _kind_of(attempt: AttemptRecord) -> str:
-    unfinished = (AttemptStatus.LOST, AttemptStatus.INTERRUPTED)
-    return "canceled" if attempt.status in unfinished else attempt.status.lower()
 
 
 def _column(index: int, columns: int, y: float, height: float) -> tuple[float, float, float, float]:

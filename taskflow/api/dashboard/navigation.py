@@ -1,12 +1,27 @@
-"""The entries of the navigation, in the order in which they are shown."""
+"""The entries of the navigation, in the order in which they are shown, and who sees them."""
 
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
-if TYPE_CHECKING:
-    from taskflow.api.dashboard.pages import Viewer
+
+class Viewer(NamedTuple):
+    """The user who views a page.
+
+    Attributes:
+        name: The name of the API key they signed in with; ``None`` if no keys are set.
+        may_read: Whether they may see the pages.
+        may_write: Whether they may submit and change tasks.
+        may_administer: Whether they may see the pages for admins: credentials and the audit log.
+        has_all_queues: Whether their key is for all queues, so that they may see nodes and hosts.
+    """
+
+    name: str | None
+    may_read: bool
+    may_write: bool
+    may_administer: bool = False
+    has_all_queues: bool = False
 
 
 class Audience(enum.Enum):

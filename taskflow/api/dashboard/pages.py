@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from http import HTTPStatus
 from importlib import resources
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 from jinja2 import Environment
 from quart import Blueprint, Response, current_app, request
@@ -15,7 +15,7 @@ from quart import Blueprint, Response, current_app, request
 from taskflow.api.access.api_keys import Role
 from taskflow.api.access.roles import ASSETS_PATH, CALLER, Caller
 from taskflow.api.dashboard import formatting
-from taskflow.api.dashboard.navigation import navigation
+from taskflow.api.dashboard.navigation import Viewer, navigation
 from taskflow.checkpoints import Checkpoints
 from taskflow.model.task import Task
 from taskflow.store.base.partial_reads import missing_parts
@@ -29,24 +29,6 @@ POLICY: Final = (
 )
 _ASSET_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"
-
-
-class Viewer(NamedTuple):
-    """The user who views a page.
-
-    Attributes:
-        name: The name of the API key they signed in with; ``None`` if no keys are set.
-        may_read: Whether they may see the pages.
-        may_write: Whether they may submit and change tasks.
-        may_administer: Whether they may see the pages for admins: credentials and the audit log.
-        has_all_queues: Whether their key is for all queues, so that they may see nodes and hosts.
-    """
-
-    name: str | None
-    may_read: bool
-    may_write: bool
-    may_administer: bool = False
-    has_all_queues: bool = False
 
 
 class Assets:
