@@ -20,6 +20,7 @@ from taskflow.api.dashboard.forms import FormError, document_of, errors_by_field
 from taskflow.api.dashboard.pages import POLICY
 from taskflow.model.errors import Unprocessable
 from taskflow.model.monitoring import Minute
+from taskflow.model.options import Backoff
 from taskflow.model.task import Task, TaskStatus
 from taskflow.model.zones import zone_database
 from taskflow.schema.new_task import new_task_of
@@ -205,6 +206,24 @@ class TestForms:
             del made["payload"]["method"]  # said where a body would make it another one
         assert made == document
 
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            ("1, 10 60", [1, 10, 60]),
+            ("0.5", [0.5]),
+            ("webhook", "webhook"),
+            ('{"initial_seconds": 1}', {"initial_seconds": 1}),
+            ("[1, 2]", [1, 2]),
+            ("[1,", "[1,"),
+            ("404, 5xx", [404, "5xx"]),
+            ("5xx", ["5xx"]),
+            ("1e999, nan", ["1e999", "nan"]),
+        ],
+    )
+    def test_lists(self, text, value):
+        """Numbers and words; a word alone and JSON as they are. The validation reports the rest."""
+        assert json.loads(document_of({"url": "http://a/", "backoff": text}))["backoff"] == value
+
     def test_json_is_kept_to_the_letter(self):
         assert b'"body":{"a": 1.50}' in document_of({"url": "http://a/", "body": '{"a": 1.50}'})
 
@@ -247,15 +266,20 @@ class TestForms:
     )
     def test_there_and_back(self, payload):
         """A task makes a form that makes the same task."""
-        task = task_of(payload, tags={"a": 1, "b": True, "c": "x"}, queue="mail", priority=5)
-        document = json.loads(document_of(form_of(task)))
-        assert document.pop("max_attempts") == 1
-        assert document == {
-            "payload": payload,
-            "tags": task.tags,
+        options = {
+            "tags": {"a": 1, "b": True, "c": "x"},
             "queue": "mail",
             "priority": 5,
+            "retry_on": (404, "5xx"),
+            "success_on": ("2xx",),
+            "retention_seconds": 90.5,
         }
+        for backoff in ((1, 2.5), Backoff(initial_seconds=1, factor=2, max_seconds=60)):
+            task = task_of(payload, **options, backoff=backoff)
+            document = json.loads(document_of(form_of(task)))
+            assert document.pop("max_attempts") == 1
+            made = msgspec.to_builtins({"payload": payload, **options, "backoff": backoff})
+            assert document == json.loads(json.dumps(made))
 
 
 PAGES = ["/ui", "/ui/tasks", "/ui/submit", "/ui/many/cancel", "/ui/tasks/x", "/ui/nothing"]

@@ -33,13 +33,19 @@ def png(width: int, height: int) -> bytes:
 
 IMAGE = png(160, 90)
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>document.title="taken"</script></svg>'
-BODIES = {"/image": ("image/png", IMAGE), "/svg": ("image/png", SVG)}
+BODIES = {
+    "/image": ("image/png", IMAGE),
+    "/image-as-page": ("text/html", IMAGE),
+    "/svg": ("image/png", SVG),
+    "/bomb": ("image/png", IMAGE[:16] + struct.pack(">II", 60_000, 60_000) + IMAGE[24:]),
+    "/no-image": ("image/png", b"\x00\xff" * 100),
+}
 
 
 class SlowTarget:
     """``/held`` responds when ``release`` is called; ``/hostile`` responds with markup.
 
-    ``/image`` responds with an image, and ``/svg`` with a vector image that it declares to be one.
+    ``BODIES`` has images and bytes that are declared to be something else.
     """
 
     def __init__(self) -> None:
