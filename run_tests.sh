@@ -166,7 +166,7 @@ case ${1-} in
     ;;
 --fuzz)
     exec "$venv/bin/python" -m pytest tests/fuzz tests/store/test_stateful.py tests/store/test_archive_contract.py \
-        tests/http1/test_differences.py tests/api tests/cli tests/client -s "$@"
+        tests/http1/test_differences.py tests/api tests/cli tests/client tests/browser/test_every_page.py -s "$@"
     ;;
 --smoke)
     exec "$venv/bin/python" tests/smoke.py "${2:?run_tests.sh: --smoke needs the URL of a server}"

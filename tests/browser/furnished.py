@@ -57,7 +57,7 @@ def _put_settings(server: LiveServer, url: str) -> None:
     cron = {"cron": "0 3 * * *", "timezone": "Europe/Berlin", "task": task}
     _put(server, "/schedules/nightly-report", cron)
     _put(server, "/schedules/heartbeat", {"every_seconds": 300, "task": task})
-    token = {"kind": "bearer", "token": "a-token-of-nobody", "hosts": ["example.com"]}
+    token = {"kind": "bearer", "token": "a-token-for-tests", "hosts": ["example.com"]}
     _put(server, "/credentials/shop", token)
 
 

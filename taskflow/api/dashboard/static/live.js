@@ -19,7 +19,7 @@ function showState(text, kind) {
   loaded.hidden = kind === "on";
 }
 
-// The age of the data is what matters, not that of the connection.
+// The banner depends on the age of the data, not on the state of the connection.
 const freshness = {
   at: loaded.querySelector("time").dateTime,
   show(at) {
