@@ -68,16 +68,13 @@ def _rows(value: bytes, key: str | None, depth: int) -> Iterator[Row]:
     if first not in (b"{", b"[") or depth > MAX_DEPTH:
         yield _leaf(value, key, is_truncated=depth > MAX_DEPTH)
         return
-    members: list[tuple[str, Any]]
-    if first == b"{":
-        members = list(_OBJECT.decode(value).items())
-        noun = "member" if len(members) == 1 else "members"
-    else:
-        members = [(str(index), one) for index, one in enumerate(_ARRAY.decode(value))]
-        noun = "item" if len(members) == 1 else "items"
-    yield Row("open", key, f"{len(members)} {noun}", is_open=depth < OPEN_DEPTH)
-    for name, one in members:
-        yield from _rows(bytes(one).strip(), short(visible(name)), depth + 1)
+    is_object = first == b"{"
+    inner: Any = _OBJECT.decode(value) if is_object else _ARRAY.decode(value)
+    noun = "member" if is_object else "item"
+    size = f"{len(inner)} {noun}{'' if len(inner) == 1 else 's'}"
+    yield Row("open", key, size, is_open=depth < OPEN_DEPTH)
+    for name, one in inner.items() if is_object else enumerate(inner):
+        yield from _rows(bytes(one).strip(), short(visible(str(name))), depth + 1)
     yield Row("close")
 
 
