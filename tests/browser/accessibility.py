@@ -30,8 +30,8 @@ def axe_core() -> str:
     return (install(FOLDER) / "axe-core" / "axe.min.js").read_text("utf-8")
 
 
-def violations(page: Page, script: str) -> list[dict[str, Any]]:
-    """Return what violates a rule in a page, as it is shown now."""
+def violations(page: Page, script: str) -> list[str]:
+    """Return what violates a rule in a page, as it is shown now: a line for each element."""
     page.evaluate(script)
     found: list[dict[str, Any]] = page.evaluate(RUN, RULES)
-    return found
+    return [f"{one['rule']}: {element}" for one in found for element in one["elements"]]
