@@ -16,6 +16,17 @@ from tests.browser.shown_pages import PAGES, ShownPage
 SIZES = {400: {"width": 400, "height": 800}, 1280: {"width": 1280, "height": 800}}
 WIDE = {"width": 1800, "height": 1000}
 SCHEMES = ("light", "dark")
+# The boxes of an element that is broken into two lines are two.
+BROKEN_VALUES = """
+() => [...document.querySelectorAll('time, .status, .number, th a')]
+.filter((one) => !one.closest('.target') && one.textContent.length < 40)
+.filter((one) => {
+  const range = document.createRange();
+  range.selectNodeContents(one);
+  const tops = [...range.getClientRects()].map((box) => Math.round(box.bottom));
+  return Math.max(...tops) - Math.min(...tops) > 12;
+}).map((one) => one.outerHTML)
+"""
 OPEN_ALL = "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
 
 
@@ -64,6 +75,7 @@ def test_a_page(visit, furnished, script, pictures, view: View):
     found = violations(page, script)
     assert not found, "\n".join(found[:20])
     assert page.evaluate("document.documentElement.scrollWidth") <= view.width
+    assert page.evaluate(BROKEN_VALUES) == []
 
 
 @pytest.mark.long
