@@ -31,8 +31,9 @@ def test_the_age_of_the_data_is_known(postgres_server, monkeypatch):
     with open_database(postgres_server) as url, LiveServer(database_url=url) as server:
         database = url.partition("dbname=")[2].partition("&")[0]
         with open_stream(server.url, "/ui/tasks/live") as stream:
-            region, current = stream.take(2)
-            assert (region.event, current.event) == ("region", "current")
+            missing, region, current = stream.take(3)
+            assert [missing.event, region.event] == ["missing", "region"]
+            assert (missing.json, current.event) == ([], "current")
             with no_connections(postgres_server, database):
                 assert [one.event for one in stream.take(1)] == ["outage"]
             [again] = stream.take(1)

@@ -80,6 +80,20 @@ def test_an_outage_of_the_database_is_reported(tab, service):
     expect(tab.get_by_role("alert")).to_have_count(0)  # after the next connection
 
 
+def test_cells_that_do_not_answer_are_named(tab, service):
+    """While they do not; their data is missing in the page."""
+    stream = 'event: missing\ndata: ["west", "east"]\n\n'
+    tab.route(
+        "**/ui/live",
+        lambda route: route.fulfill(body=stream, content_type="text/event-stream"),
+        times=1,
+    )
+    tab.goto(f"{service.url}/ui", wait_until="domcontentloaded")
+    banner = tab.get_by_text("Some data is missing: no answer from west, east")
+    expect(banner).to_be_visible()
+    expect(banner).to_be_hidden()  # after the next connection
+
+
 @pytest.mark.parametrize("has_scripts", [True, False])
 def test_a_page_that_is_not_live_says_when_it_was_loaded(visit, service, has_scripts):
     """It can be loaded again; without scripts, that holds for every page."""

@@ -6,7 +6,8 @@ single user watches. The page of one task follows the events of that task.
 
 Each region is followed by an event ``current`` with the time of its data, and so is a period
 without changes. If the data cannot be loaded, an event ``outage`` reports it. So the browser knows
-how old the data is that it shows, and never shows old data without saying so.
+how old the data is that it shows, and never shows old data without saying so. An event ``missing``
+has the names of the cells that do not answer, so that the region lacks their data.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from taskflow.api.live.feed import Feed
 from taskflow.api.responses import as_events
 from taskflow.model.errors import StoreUnavailable
 from taskflow.model.event import EventFilter
+from taskflow.store.base.partial_reads import is_partial, partial_reads
 
 REFRESH_SECONDS: Final = 2.0
 HEARTBEAT_SECONDS: Final = 15.0
@@ -59,7 +61,7 @@ class _Region:
         self._session = caller and caller.session
         self._template = environment().get_template(template)
         self._load = load
-        self._sent = b""
+        self._sent: dict[str, bytes] = {}
         self._ended_sessions = ended_sessions
         self._freshness = b""
         self.is_final = False
@@ -78,23 +80,33 @@ class _Region:
         """Return the region and the time of its data; empty if the browser knows it already."""
         loaded_at, was_outage = dt.datetime.now(dt.UTC), self.is_outage
         try:
-            context = await self._load()
+            context, missing = await self._loaded()
         except StoreUnavailable:
             self.is_outage = True
             return b"" if was_outage else self.heartbeat()
         self.is_outage = False
-        self._freshness = b"event: current\ndata: %b\n\n" % msgspec.json.encode(iso(loaded_at))
+        self._freshness = _event(b"current", iso(loaded_at))
         text = await self._template.render_async(**context)
         self.is_final = bool(context.get("is_final"))
-        event = b"event: region\ndata: %b\n\n" % msgspec.json.encode(text)
-        if event == self._sent:
-            return self._freshness if was_outage else b""
-        self._sent = event
-        return event + self._freshness
+        events = {"missing": _event(b"missing", missing), "region": _event(b"region", text)}
+        changed = b"".join(one for name, one in events.items() if self._sent.get(name) != one)
+        self._sent = events
+        return changed + self._freshness if changed or was_outage else b""
+
+    async def _loaded(self) -> tuple[Mapping[str, Any], list[str]]:
+        """Return the context of the template, and the names of the cells that it lacks."""
+        if not is_partial():
+            return await self._load(), []
+        with partial_reads() as missing:
+            return await self._load(), sorted(missing)
 
     def heartbeat(self) -> bytes:
         """Return the time of the data if the region is unchanged, or that it cannot be loaded."""
         return _OUTAGE if self.is_outage else self._freshness
+
+
+def _event(name: bytes, data: object) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name, msgspec.json.encode(data))
 
 
 async def _refreshed(feed: Feed, region: _Region) -> AsyncIterator[bytes]:

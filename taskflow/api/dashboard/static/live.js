@@ -9,6 +9,7 @@ const MAX_RETRY_MILLISECONDS = 30_000;
 const region = document.getElementById("region");
 const state = document.getElementById("live-state");
 const stale = document.getElementById("stale");
+const missing = document.getElementById("missing");
 const loaded = document.getElementById("loaded");
 let isPressed = false;
 
@@ -147,6 +148,11 @@ function follow(address) {
     silence = setTimeout(() => { source.close(); lost(); }, SILENCE_MILLISECONDS);
     source.addEventListener("region", received(page.region));
     source.addEventListener("current", received(page.current));
+    source.addEventListener("missing", received((event) => {
+      const names = JSON.parse(event.data);
+      missing.textContent = `Some data is missing: no answer from ${names.join(", ")}`;
+      missing.hidden = names.length === 0;
+    }));
     source.addEventListener("outage", received(() => {
       showState("no data", "off");
       freshness.warn("The database does not respond.");
