@@ -60,14 +60,14 @@ def phases(task, *attempts, now=100.0):
         (
             task_of("COMPLETED", 0, 3),
             [tried(1, "COMPLETED", 1, 3, 200)],
-            [("wait", "Waited for a worker", 1), ("completed", "Attempt 1: COMPLETED", 2)],
+            [("wait", "Waited to start", 1), ("completed", "Attempt 1: COMPLETED", 2)],
         ),
         (
             task_of("COMPLETED", 5, 8),
             [tried(1, "COMPLETED", 6, 8)],
             [
                 ("scheduled", "Scheduled", 5),
-                ("wait", "Waited for a worker", 1),
+                ("wait", "Waited to start", 1),
                 ("completed", "Attempt 1: COMPLETED", 2),
             ],
         ),
@@ -76,10 +76,10 @@ def phases(task, *attempts, now=100.0):
             [tried(1, "FAILED", 0, 2), tried(2, "FAILED", 5, 8), tried(3, "FAILED", 15, 16)],
             [
                 ("failed", "Attempt 1: FAILED", 2),
-                ("backoff", "Backed off and waited for a worker", 3),
+                ("backoff", "Backed off and waited to start", 3),
                 ("failed", "Attempt 2: FAILED", 3),
                 ("backoff", "Backed off", 6),
-                ("wait", "Waited for a worker", 1),
+                ("wait", "Waited to start", 1),
                 ("failed", "Attempt 3: FAILED", 1),
             ],
         ),
@@ -88,7 +88,7 @@ def phases(task, *attempts, now=100.0):
             [tried(1, "COMPLETED", 5, 7)],
             [
                 ("held", "Waited for its parents", 4),
-                ("wait", "Waited for a worker", 1),
+                ("wait", "Waited to start", 1),
                 ("completed", "Attempt 1: COMPLETED", 2),
             ],
         ),
@@ -104,9 +104,9 @@ def phases(task, *attempts, now=100.0):
             task_of("RUNNING", 0, attempt=1),
             [tried(1, "LOST", 1, 30), tried(1, "RUNNING", 31)],
             [
-                ("wait", "Waited for a worker", 1),
+                ("wait", "Waited to start", 1),
                 ("canceled", "Attempt 1: LOST", 29),
-                ("wait", "Waited for a worker", 1),
+                ("wait", "Waited to start", 1),
                 ("running", "Attempt 1: RUNNING", 69),
             ],
         ),
@@ -116,7 +116,7 @@ def phases(task, *attempts, now=100.0):
             [
                 ("failed", "Attempt 1: FAILED", 2),
                 ("idle", "Finished, until a client retried it", 48),
-                ("wait", "Waited for a worker", 1),
+                ("wait", "Waited to start", 1),
                 ("completed", "Attempt 1: COMPLETED", 1),
             ],
         ),
@@ -136,7 +136,7 @@ def phases(task, *attempts, now=100.0):
         (
             task_of("FAILED", 0, 20),
             [],
-            [("wait", "Waited for a worker", 20)],
+            [("wait", "Waited to start", 20)],
         ),
     ],
     ids=[
@@ -153,7 +153,7 @@ def test_a_task_that_started(task, attempts, expected):
     ("task", "attempts", "expected", "detail"),
     [
         (task_of(run_at=300), [], ("scheduled", "Scheduled", 100), "until 2026-11-27 12:05:00 UTC"),
-        (task_of(run_at=0), [], ("wait", "Waits for a worker", 100), ""),
+        (task_of(run_at=0), [], ("wait", "Waits to start", 100), ""),
         (
             task_of(run_at=0, held=Hold(HoldReason.QUEUE_PAUSED, "the queue is paused")),
             [],
@@ -198,10 +198,10 @@ def test_a_task_that_waits(task, attempts, expected, detail):
 
 
 def test_a_task_that_a_client_has_retried():
-    """It waits for a worker from then on, and was finished before."""
+    """It waits to start from then on, and was finished before."""
     assert phases(task_of(run_at=60), tried(1, "FAILED", 0, 2))[-2:] == [
         ("idle", "Finished, until a client retried it", 58),
-        ("wait", "Waits for a worker", 40),
+        ("wait", "Waits to start", 40),
     ]
 
 

@@ -1,8 +1,8 @@
 """The timeline of a task: its phases from the submission to the outcome, named and timed.
 
 It is computed from the task and its attempts. Only the last due time of a task is stored, so a
-delay between two earlier attempts is one phase with the time that the task then waited for a
-worker.
+delay between two earlier attempts is one phase with the time that the task then waited to start:
+for a worker, or because a limit held it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _MIN_WIDTH: Final = 4.0
 _SAME_MOMENT_SECONDS: Final = 1e-3
 _UNCOUNTED: Final = (AttemptStatus.INTERRUPTED, AttemptStatus.LOST)
 _WAITS: Final = ("wait", "scheduled", "held", "backoff", "idle")
-_WORKER: Final = ("wait", "Waited for a worker", "")
+_START: Final = ("wait", "Waited to start", "")
 _RETRIED: Final = ("idle", "Finished, until a client retried it", "")
 _BACKOFF: Final = ("backoff", "Backed off", "")
-_SCHEDULED_OR_WAITED: Final = ("wait", "Scheduled, or waited for a worker", "")
-_BACKOFF_AND_WORKER: Final = ("backoff", "Backed off and waited for a worker", "")
+_SCHEDULED_OR_WAITED: Final = ("wait", "Scheduled, or waited to start", "")
+_BACKOFF_AND_START: Final = ("backoff", "Backed off and waited to start", "")
 
 
 class Phase(NamedTuple):
@@ -123,14 +123,14 @@ def _gap(
     if at <= due <= end:
         if due > at:
             yield Phase(*_delay(task, previous, is_retried=is_retried), at, due)
-        yield Phase(*_WORKER, due, end)
+        yield Phase(*_START, due, end)
     elif previous is None:
         wait = _first_wait(task)
-        yield Phase(*(_SCHEDULED_OR_WAITED if due > end and wait is _WORKER else wait), at, end)
+        yield Phase(*(_SCHEDULED_OR_WAITED if due > end and wait is _START else wait), at, end)
     elif is_retried:
         yield Phase(*_RETRIED, at, end)
     else:
-        yield Phase(*(_WORKER if previous.status in _UNCOUNTED else _BACKOFF_AND_WORKER), at, end)
+        yield Phase(*(_START if previous.status in _UNCOUNTED else _BACKOFF_AND_START), at, end)
 
 
 def _due(task: Task, at: float) -> float:
@@ -161,7 +161,7 @@ def _first_wait(task: Task) -> tuple[str, str, str]:
         return "held", "Waited for its parents", ""
     if task.order_key is not None:
         return "held", "Waited for its turn", "order key"
-    return _WORKER
+    return _START
 
 
 def _run(task: Task, attempt: AttemptRecord, start: float, end: float) -> Phase:
@@ -221,7 +221,7 @@ def _waiting(task: Task, previous: AttemptRecord | None, at: float, now: float) 
     if task.held is not None:
         yield Phase("held", "Held", task.held.detail, begin, now, is_open=True)
     else:
-        yield Phase("wait", "Waits for a worker", "", begin, now, is_open=True)
+        yield Phase("wait", "Waits to start", "", begin, now, is_open=True)
 
 
 def _waits(task: Task, reason: WaitReason) -> bool:
