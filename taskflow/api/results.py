@@ -118,15 +118,26 @@ def attachment_of(task: Task) -> Response:
         ResultNotFound: The task has none.
         KeyMissing: It is encrypted with a key that this node does not have.
     """
-    try:
-        kept = _kept_of(task)
-        body = _body_of(kept)
-    except ValueError as error:  # no version of TaskFlow stored it like that
-        raise ResultNotFound(f"the result in the database cannot be read: {error}") from None
+    kept, body = _read(task)
     is_coded = kept.encoding == "base64" and kept.content_encoding is not None
     media_type = media_type_of(None if is_coded else kept.content_type, kept.encoding)
+    return inert(body, media_type, str(task.id))
+
+
+def body_of(task: Task) -> bytes:
+    """Return the response body of a task's target.
+
+    Raises:
+        ResultNotFound: The task has none.
+        KeyMissing: It is encrypted with a key that this node does not have.
+    """
+    return _read(task)[1]
+
+
+def inert(body: bytes, media_type: str, name: str) -> Response:
+    """Return a body in which nothing runs, and which a browser that opens it saves as a file."""
     extension = _EXTENSIONS.guess_extension(media_type.partition(";")[0].strip())
-    return _attachment(body, media_type, f"{task.id}{extension or ''}")
+    return _attachment(body, media_type, f"{name}{extension or ''}")
 
 
 def media_type_of(sent: str | None, encoding: Encoding) -> str:
@@ -135,6 +146,14 @@ def media_type_of(sent: str | None, encoding: Encoding) -> str:
         return _BY_ENCODING[encoding]
     # Text was decoded to be stored, and is sent as UTF-8.
     return _CHARSET.sub("", sent) + _UTF8 if encoding == "text" else sent
+
+
+def _read(task: Task) -> tuple[_Kept, bytes]:
+    try:
+        kept = _kept_of(task)
+        return kept, _body_of(kept)
+    except ValueError as error:  # no version of TaskFlow stored it like that
+        raise ResultNotFound(f"the result in the database cannot be read: {error}") from None
 
 
 def _kept_of(task: Task) -> _Kept:

@@ -254,6 +254,7 @@ PAGES = {
     "/ui/tasks/<task_id>": "GET",
     "/ui/tasks/<task_id>/live": "stream",
     "/ui/tasks/<task_id>/result": "GET",
+    "/ui/tasks/<task_id>/preview": "GET",
     "/ui/tasks/<task_id>/cancel": "POST",
     "/ui/tasks/<task_id>/retry": "POST",
     "/ui/tasks/<task_id>/skip": "POST",

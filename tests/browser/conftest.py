@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.api.conftest import open_database
 from tests.api.live import LiveServer
+from tests.browser.furnished import Furnished, open_furnished
 from tests.browser.target import SlowTarget
 
 KEYS = {role: f"key-that-may-{role}-and-no-more" for role in ("read", "write")}
@@ -66,6 +67,13 @@ def guarded(postgres_server: str) -> Iterator[LiveServer]:
         LiveServer(database_url=url, api_keys=keys) as server,
     ):
         yield server
+
+
+@pytest.fixture(scope="package")
+def furnished(postgres_server: str) -> Iterator[Furnished]:
+    """A service with something to show on each page, for tests that change nothing."""
+    with SlowTarget() as target, open_furnished(postgres_server, target) as furnished:
+        yield furnished
 
 
 class Tab:

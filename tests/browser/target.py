@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import threading
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
@@ -12,8 +14,39 @@ HOSTILE_JSON = (
 ORDER = b'{"order": 4711, "total": 12.50, "items": [{"name": "tea", "count": 2}]}'
 
 
+def png(width: int, height: int) -> bytes:
+    """Return an image with a gradient."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    rows = b"".join(
+        b"\0" + bytes(part for x in range(width) for part in (x % 256, y % 256, 160))
+        for y in range(height)
+    )
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+IMAGE = png(160, 90)
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>document.title="taken"</script></svg>'
+BODIES = {
+    "/image": ("image/png", IMAGE),
+    "/image-as-page": ("text/html", IMAGE),
+    "/svg": ("image/png", SVG),
+    "/bomb": ("image/png", IMAGE[:16] + struct.pack(">II", 60_000, 60_000) + IMAGE[24:]),
+    "/no-image": ("image/png", b"\x00\xff" * 100),
+}
+
+
 class SlowTarget:
-    """``/held`` responds when ``release`` is called; ``/hostile`` responds with markup."""
+    """``/held`` responds when ``release`` is called; ``/hostile`` responds with markup.
+
+    ``BODIES`` has images and bytes that are declared to be something else.
+    """
 
     def __init__(self) -> None:
         self._released = threading.Event()
@@ -49,9 +82,10 @@ class SlowTarget:
                 if path == "/held":
                     target._released.wait(10)
                 status = 503 if path == "/down" else 200
-                body = HOSTILE_JSON if path == "/hostile" else ORDER
+                media_type, body = BODIES.get(path, ("application/json", ORDER))
+                body = HOSTILE_JSON if path == "/hostile" else body
                 self.send_response(status, HOSTILE if path == "/hostile" else None)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", media_type)
                 if path == "/hostile":
                     self.send_header("X-Said", HOSTILE)
                 self.send_header("Content-Length", str(len(body)))

@@ -193,7 +193,7 @@ def test_a_schedule_is_run(visit, service, target):
     expect(row).to_contain_text("03:00:00")
     row.get_by_role("button", name="Run now").click()
     expect(status(page, "COMPLETED")).to_be_visible()
-    expect(page.locator(".facts").first).to_contain_text("nightly")
+    expect(page.locator(".aside")).to_contain_text("nightly")
 
 
 def test_a_task_is_copied(visit, service, target):
@@ -211,7 +211,7 @@ def test_a_task_is_copied(visit, service, target):
     expect(page.get_by_label("The request as a curl command")).to_contain_text(
         "--header 'X-Shop: 7'"
     )
-    page.get_by_role("link", name="Copy to a new task").click()
+    page.get_by_role("link", name="Edit and run as new").click()
     page.get_by_role("button", name="Submit").click()
     expect(page.locator(".head .status")).to_be_visible()
     copy = service.wait(page.url.rpartition("/")[2])

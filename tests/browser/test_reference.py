@@ -111,5 +111,5 @@ def test_signing_in_leads_to_it(visit, guarded):
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="API reference")).to_be_visible()
     page.get_by_role("link", name="Tasks", exact=True).first.click()
-    page.get_by_role("link", name="API", exact=True).click()
+    page.get_by_role("link", name="API reference", exact=True).click()
     expect(page.get_by_role("heading", name="API reference")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The TypeScript client, built once for all tests of a checkout."""
+"""Packages of npm, and the TypeScript client, built once for all tests of a checkout."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _WRONG_LOCK = "EUSAGE"
 
 def built_client() -> Path:
     """Return the folder of the built client. Built if its sources have changed, else left alone."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("there is no node with npm: the TypeScript client is not tested")
-    with _only_one():
-        _install()
+    if shutil.which("node") is None:
+        pytest.skip("there is no node: the TypeScript client is not tested")
+    install(CLIENT)
+    with _only_one(CLIENT):
         sources = sorted((CLIENT / "src").glob("*.ts"))
         stamp = _stamp_of([CLIENT / "tsconfig.json", CLIENT / "package-lock.json", *sources])
         if not _is_stamped(BUILT, stamp):
@@ -52,28 +52,37 @@ def check(command: list[str | Path], environ: Mapping[str, str] | None = None) -
     return done.stdout
 
 
-def _install() -> None:
-    stamp = _stamp_of([CLIENT / "package.json", CLIENT / "package-lock.json"])
-    if _is_stamped(_PACKAGES, stamp):
-        return
+def install(folder: Path) -> Path:
+    """Install the locked packages of a folder; return the folder that has them."""
+    if shutil.which("npm") is None:
+        pytest.skip(f"there is no npm: the packages of {folder.name} are not installed")
+    packages = folder / "node_modules"
+    with _only_one(folder):
+        stamp = _stamp_of([folder / "package.json", folder / "package-lock.json"])
+        if not _is_stamped(packages, stamp):
+            _run_npm(folder)
+            (packages / ".stamp").write_text(stamp, "utf-8")
+    return packages
+
+
+def _run_npm(folder: Path) -> None:
     options = ("--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline")
     command = ["npm", "ci", *options, "--fetch-retries", "0"]
-    done = subprocess.run(command, check=False, cwd=CLIENT, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True)
     if done.returncode != 0:
         assert _WRONG_LOCK not in done.stderr, done.stderr
-        pytest.skip("npm cannot install TypeScript: the TypeScript client is not tested")
-    (_PACKAGES / ".stamp").write_text(stamp, "utf-8")
+        pytest.skip(f"npm cannot install the packages of {folder.name}")
 
 
 @contextlib.contextmanager
-def _only_one() -> Iterator[None]:
-    """Wait until no other process builds."""
-    folder = os.open(CLIENT, os.O_RDONLY)
+def _only_one(folder: Path) -> Iterator[None]:
+    """Wait until no other process installs or builds there."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def _stamp_of(files: Iterable[Path]) -> str:

@@ -106,6 +106,11 @@ def moment(value: dt.datetime | None) -> str:
     return NOTHING if value is None else f"{value.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}"
 
 
+def clock(value: dt.datetime) -> str:
+    """Return the time of day in UTC, to the second."""
+    return f"{value.astimezone(dt.UTC):%H:%M:%S}"
+
+
 def iso(value: dt.datetime) -> str:
     """Return a time for the ``datetime`` attribute."""
     return value.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -28,6 +29,10 @@ _POINTERS: Final[Mapping[str, str]] = {
     "priority": "#/priority",
     "delay_seconds": "#/delay_seconds",
     "max_attempts": "#/max_attempts",
+    "backoff": "#/backoff",
+    "retry_on": "#/retry_on",
+    "success_on": "#/success_on",
+    "retention_seconds": "#/retention_seconds",
     "sign": "#/sign",
     "credential": "#/credential",
     "tags": "#/tags",
@@ -39,7 +44,8 @@ _POINTERS: Final[Mapping[str, str]] = {
     "after": "#/after",
     "on_parent_failure": "#/on_parent_failure",
 }
-_NUMBERS: Final = ("priority", "delay_seconds", "max_attempts")
+_NUMBERS: Final = ("priority", "delay_seconds", "max_attempts", "retention_seconds")
+_LISTS: Final = ("backoff", "retry_on", "success_on")
 _TEXTS: Final = (
     *("queue", "credential", "callback_url", "order_key", "on_failure", "on_parent_failure"),
 )
@@ -104,6 +110,7 @@ def document_of(form: Mapping[str, str]) -> bytes:
     document: dict[str, Any] = {"payload": _payload(filled)}
     document |= {name: filled[name] for name in _TEXTS if name in filled}
     document |= {name: _number(name, filled[name]) for name in _NUMBERS if name in filled}
+    document |= {name: _list(filled[name]) for name in _LISTS if name in filled}
     if "after" in filled:
         document["after"] = filled["after"].replace(",", " ").split()
     if "completion" in filled or "within_seconds" in filled:
@@ -140,11 +147,15 @@ def form_of(task: Task) -> dict[str, str]:
         "queue": task.queue,
         "priority": task.priority or None,
         "max_attempts": task.max_attempts,
+        "backoff": _list_text(task.backoff),
+        "retry_on": _list_text(task.retry_on),
+        "success_on": _list_text(task.success_on),
+        "retention_seconds": _number_text(task.retention_seconds),
         "sign": YES_OR_NO[task.sign],
         "credential": task.credential,
         "tags": _lines_of(task.tags),
         "completion": task.completion and task.completion.mode,
-        "within_seconds": task.completion and f"{task.completion.within_seconds:.12g}",
+        "within_seconds": task.completion and _number_text(task.completion.within_seconds),
         "callback_url": task.callback_url,
         "order_key": task.order_key,
         "on_failure": task.on_failure,
@@ -220,6 +231,38 @@ def _number(name: str, text: str) -> float:
     except ValueError:
         raise FormError(name, "must be a number") from None
     return int(number) if number.is_integer() else number
+
+
+def _list(text: str) -> Any:
+    """Return a list of numbers and words; a single word that is no status, or JSON, as it is."""
+    if text.startswith(("{", "[")):
+        return _body(text)
+    parts = [_item(part) for part in text.replace(",", " ").split()]
+    return parts[0] if len(parts) == 1 and str(parts[0]).isalpha() else parts
+
+
+def _item(text: str) -> str | float:
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if not math.isfinite(number):
+        return text
+    return int(number) if number.is_integer() else number
+
+
+def _list_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, tuple | list):
+        return ", ".join(
+            part if isinstance(part, str) else str(_number_text(part)) for part in value
+        )
+    return msgspec.json.encode(value).decode()
+
+
+def _number_text(number: float | None) -> str | None:
+    return None if number is None else f"{number:.12g}"
 
 
 def _parse_lines(field: str, text: str) -> list[tuple[str, str]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from http import HTTPStatus
 from importlib import resources
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 from jinja2 import Environment
 from quart import Blueprint, Response, current_app, request
@@ -14,6 +15,7 @@ from quart import Blueprint, Response, current_app, request
 from taskflow.api.access.api_keys import Role
 from taskflow.api.access.roles import ASSETS_PATH, CALLER, Caller
 from taskflow.api.dashboard import formatting
+from taskflow.api.dashboard.navigation import Viewer, navigation
 from taskflow.api.dashboard.series import SPANS
 from taskflow.checkpoints import Checkpoints
 from taskflow.model.task import Task
@@ -28,22 +30,6 @@ POLICY: Final = (
 )
 _ASSET_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"
-
-
-class Viewer(NamedTuple):
-    """The user who views a page.
-
-    Attributes:
-        name: The name of the API key they signed in with; ``None`` if no keys are set.
-        may_read: Whether they may see the pages.
-        may_write: Whether they may submit and change tasks.
-        may_administer: Whether they may see the pages for admins: credentials and the audit log.
-    """
-
-    name: str | None
-    may_read: bool
-    may_write: bool
-    may_administer: bool = False
 
 
 class Assets:
@@ -79,7 +65,7 @@ def install(routes: Blueprint) -> None:
     filters: dict[str, Callable[..., Any]] = {
         name: getattr(formatting, name)
         for name in (
-            *("visible", "count", "percent", "seconds", "size", "moment", "iso"),
+            *("visible", "count", "percent", "seconds", "size", "moment", "clock", "iso"),
             *("short", "target", "limits", "hold", "wait", "egress_label"),
         )
     }
@@ -88,7 +74,9 @@ def install(routes: Blueprint) -> None:
     def record(state: Any) -> None:
         environment = state.app.jinja_env
         environment.filters.update(filters, in_turns=in_turns)
-        environment.globals.update(asset=assets.url_of, version=__version__, spans=SPANS)
+        environment.globals.update(
+            asset=assets.url_of, version=__version__, navigation=navigation, spans=SPANS
+        )
         environment.trim_blocks = environment.lstrip_blocks = True
 
 
@@ -115,6 +103,7 @@ def viewer() -> Viewer:
         may_read=role is not None,
         may_write=role is not None and role >= Role.WRITE,
         may_administer=role is Role.ADMIN and caller.scope is None,
+        has_all_queues=role is not None and caller.scope is None,
     )
 
 
@@ -128,7 +117,9 @@ async def page(template: str, *, status: int = 200, **context: object) -> Respon
     text = (
         await environment()
         .get_template(template)
-        .render_async(viewer=viewer(), missing=missing_parts(), **context)
+        .render_async(
+            viewer=viewer(), missing=missing_parts(), loaded_at=dt.datetime.now(dt.UTC), **context
+        )
     )
     response = Response(text, status=status, content_type=MEDIA_TYPE)
     response.headers["Content-Security-Policy"] = POLICY

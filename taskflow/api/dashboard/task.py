@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
-import msgspec
 from quart import Blueprint, Response, request
 
 from taskflow.api.access.request_caller import actor_of_request, feed_of_request, store_of_request
 from taskflow.api.access.sessions import PATH
-from taskflow.api.dashboard import charts, formatting
+from taskflow.api.dashboard import formatting, preview, shown_bodies
 from taskflow.api.dashboard.live_region import followed
 from taskflow.api.dashboard.pages import page, redirect_to, viewer
+from taskflow.api.dashboard.timeline import timeline
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body
@@ -26,12 +26,10 @@ from taskflow.model.errors import IllegalMove, TaskNotFound, TooManySearches
 from taskflow.model.event import EventFilter
 from taskflow.model.filter import TaskFilter
 from taskflow.model.lifecycle import Move
-from taskflow.model.outcome import KeptResponse, StoredResponse
-from taskflow.model.task import AttemptRecord, Task, TaskStatus
+from taskflow.model.task import Task, TaskStatus
 from taskflow.store.base.listing import LARGE_FIELDS
 from taskflow.store.base.store import TaskStore
 
-MAX_RESPONSES: Final = 5
 MAX_CHILDREN: Final = 10
 MAX_BYTES_PER_CHARACTER: Final = 12
 """Maximum length of a character in JSON: a pair of escapes."""
@@ -39,22 +37,13 @@ MAX_BYTES_PER_CHARACTER: Final = 12
 _TASK: Final = f"{PATH}/tasks/<task_id>"
 
 
-class _Body(msgspec.Struct, frozen=True):
-    """A body as it is shown, truncated if it is long."""
-
-    text: str
-    is_truncated: bool
-
-
 class _Act(Protocol):
     def __call__(self, task_id: uuid.UUID, *, by: Actor) -> Awaitable[Task | None]: ...
 
 
-_RESULT: Final = msgspec.json.Decoder(StoredResponse)
-
-
 def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
-    """Add the page, its stream and its actions."""
+    """Add the page, its stream, its preview and its actions."""
+    preview.add_routes(routes, store)
 
     @routes.get(_TASK)
     async def show(task_id: str) -> Response:
@@ -128,23 +117,17 @@ async def _load(store: TaskStore, task_id: uuid.UUID, url: str) -> dict[str, Any
         attempts = await store.attempts(task_id) or []
     children = await _children_of(store, task_id)
     payload = formatting.payload_of(task)
-    result = None if task.result is None else _result_of(task.result)
+    result = None if task.result is None else shown_bodies.result_of(task.result)
     sent = payload.get("body")
     return {
         "task": task,
         "children": children,
         "payload": payload,
-        "sent": None if sent is None else _body(formatting.pretty(bytes(sent))),
-        "attempts": list(
-            zip(
-                attempts,
-                charts.timeline(task, attempts, time.time()),
-                _failed_bodies(attempts),
-                strict=True,
-            )
-        ),
+        "sent": None if sent is None else shown_bodies.request_body(bytes(sent)),
+        "timeline": timeline(task, attempts, time.time()),
+        "attempts": list(zip(attempts, shown_bodies.failed_bodies(attempts), strict=True)),
         "result": result,
-        "body": _body_of(result) if result else None,
+        "body": shown_bodies.result_body(result) if result else None,
         "curl_of_task": _if_usable(task, lambda: formatting.curl_of_task(task, url)),
         "curl_of_request": _if_usable(task, lambda: formatting.curl_of_request(task)),
         "may_cancel": lifecycle.allows(task.status, Move.CANCEL, holds_key=task.holds_key),
@@ -163,39 +146,6 @@ async def _children_of(store: TaskStore, task_id: uuid.UUID) -> list[Task]:
     except TooManySearches:
         return []
     return found.tasks
-
-
-def _result_of(document: msgspec.Raw) -> StoredResponse | None:
-    try:
-        return _RESULT.decode(document)
-    except ValueError:  # no version of TaskFlow stores such a result
-        return None
-
-
-def _body_of(result: StoredResponse) -> _Body:
-    document = bytes(result.result)
-    if result.encoding == "json":
-        return _body(formatting.pretty(document))
-    text = msgspec.json.decode(document)
-    return _body(text if isinstance(text, str) else "")
-
-
-def _failed_bodies(attempts: Sequence[AttemptRecord]) -> list[_Body | None]:
-    """Return the response bodies of the last failed attempts, to keep the page small."""
-    responses = [attempt.response or None for attempt in attempts]
-    bodies = [response and _failed_body(response) for response in responses[-MAX_RESPONSES:]]
-    return [None] * (len(attempts) - len(bodies)) + bodies
-
-
-def _failed_body(response: KeptResponse) -> _Body:
-    if response.encoding == "json":
-        return _body(formatting.pretty(bytes(response.body)))
-    return _body("" if response.encoding == "base64" else response.text)
-
-
-def _body(text: str) -> _Body:
-    shown, is_truncated = formatting.beginning(text)
-    return _Body(formatting.visible(shown), is_truncated)
 
 
 def _if_usable(task: Task, make: Callable[[], str]) -> str | None:

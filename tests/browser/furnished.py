@@ -1,0 +1,119 @@
+"""A service with something to show on each page of the dashboard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import psycopg
+
+from tests.api.conftest import open_database
+from tests.api.live import LiveServer
+from tests.browser.target import SlowTarget
+
+LATER = {"delay_seconds": 86_400}
+
+
+class Furnished(NamedTuple):
+    """The service, and the ids that paths of its pages contain, by name."""
+
+    server: LiveServer
+    ids: dict[str, str]
+
+
+@contextmanager
+def open_furnished(postgres_server: str, target: SlowTarget) -> Iterator[Furnished]:
+    """A service with tasks of several kinds, and statistics of a busy hour in its database."""
+    with open_database(postgres_server) as url, LiveServer(database_url=url) as server:
+        _put_settings(server, target.url)
+        ids = {
+            **_add_tasks(server, target.url),
+            **_add_group(server),
+            **_add_topic(server, target.url),
+        }
+        _add_an_hour(url)
+        yield Furnished(server, ids)
+
+
+def _put(server: LiveServer, path: str, body: object) -> None:
+    answer = server.ask("PUT", path, json.dumps(body).encode())
+    assert answer.status == 201, answer
+
+
+def _post(server: LiveServer, path: str, body: object) -> Any:
+    answer = server.ask("POST", path, json.dumps(body).encode())
+    assert answer.status == 201, answer
+    return answer.json
+
+
+def _put_settings(server: LiveServer, url: str) -> None:
+    rate = {"per_second": 5, "burst": 10}
+    limits = {"rate": rate, "max_concurrency": 3, "per_host": {"max_concurrency": 2}}
+    _put(server, "/queues/mail", limits)
+    _put(server, "/queues/reports", {"paused": True})
+    task = {"payload": f"{url}/reports/daily"}
+    cron = {"cron": "0 3 * * *", "timezone": "Europe/Berlin", "task": task}
+    _put(server, "/schedules/nightly-report", cron)
+    _put(server, "/schedules/heartbeat", {"every_seconds": 300, "task": task})
+    token = {"kind": "bearer", "token": "a-token-for-tests", "hosts": ["example.com"]}
+    _put(server, "/credentials/shop", token)
+
+
+def _add_tasks(server: LiveServer, url: str) -> dict[str, str]:
+    for number in range(12):
+        _post(server, "/tasks", {"payload": f"{url}/orders/{4700 + number}", "queue": "orders"})
+    backoff = {"max_attempts": 4, "backoff": [0.2, 0.4, 0.6]}
+    ordered = {"payload": f"{url}/down", "queue": "orders", "order_key": "4711"}
+    _post(server, "/tasks", {**ordered, "on_failure": "hold"})
+    request = {"method": "POST", "headers": {"X-Shop": "7"}, "body": {"order": 4711, "total": 12.5}}
+    failing = {
+        "queue": "orders",
+        "max_attempts": 3,
+        "backoff": [0.3, 0.6],
+        "tags": {"customer": 42},
+    }
+    tasks = {
+        "held": {"payload": f"{url}/reports/weekly", "queue": "reports"},
+        "invalid": {"payload": "htp://example.com/typo", "queue": "mail"},
+        "retried": {"payload": f"{url}/down", "queue": "mail", **backoff},
+        "later": {"payload": f"{url}/orders/1", "queue": "later", **LATER},
+        "behind": ordered,
+        "image": {"payload": f"{url}/image", "queue": "images"},
+        "failed": {"payload": {"url": f"{url}/down", **request}, **failing},
+        "fine": {"payload": {"url": f"{url}/orders/4711", **request}, "queue": "orders"},
+    }
+    ids = {name: _post(server, "/tasks", task)["id"] for name, task in tasks.items()}
+    for name in ("invalid", "retried", "image", "failed", "fine"):
+        server.wait(ids[name])
+    child = {"payload": f"{url}/orders/2", "queue": "orders", "after": [ids["later"]]}
+    return {**ids, "child": _post(server, "/tasks", child)["id"]}
+
+
+def _add_group(server: LiveServer) -> dict[str, str]:
+    tasks = [{"payload": "x:"}, {"payload": "y:", **LATER}]
+    return {"group": _post(server, "/groups", {"name": "import of May", "tasks": tasks})["id"]}
+
+
+def _add_topic(server: LiveServer, url: str) -> dict[str, str]:
+    _put(server, "/topics/orders", {})
+    _put(server, "/topics/orders/endpoints/billing", {"url": f"{url}/hook", "max_attempts": 1})
+    [task_id] = _post(server, "/topics/orders/events", {"type": "invoice.paid", "data": 1})["tasks"]
+    server.wait(task_id)
+    return {"delivery": task_id}
+
+
+def _add_an_hour(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            """
+            INSERT INTO taskflow_endings (minute, queue, status, count)
+            SELECT date_trunc('minute', now()) - make_interval(mins => n), queue, status,
+                   (CASE status WHEN 'COMPLETED' THEN 180 + 90 * sin(n / 6.0) + (n * 37 % 23)
+                    WHEN 'FAILED' THEN CASE WHEN n BETWEEN 22 AND 27 THEN 45 ELSE n % 3 END
+                    ELSE 0 END)::int
+            FROM generate_series(1, 59) AS n, unnest(ARRAY['orders']) AS queue,
+                 unnest(ARRAY['COMPLETED', 'FAILED']) AS status
+            """
+        )

@@ -1,0 +1,51 @@
+"""All pages of the dashboard. A page that is added here is tested in each size and color scheme."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class ShownPage(NamedTuple):
+    """A page of the furnished service.
+
+    Attributes:
+        name: Its name, also of its pictures.
+        path: Its path, with names of ``Furnished.ids`` in braces.
+        is_large: True if it is tested in a scheduled job only.
+    """
+
+    name: str
+    path: str
+    is_large: bool = False
+
+    def path_with(self, ids: dict[str, str]) -> str:
+        """Return the path on a service with these ids."""
+        return self.path.format(**ids)
+
+
+PAGES = (
+    ShownPage("overview", "/ui"),
+    ShownPage("tasks", "/ui/tasks"),
+    ShownPage("tasks-none", "/ui/tasks?queue=empty&host=example.com"),
+    ShownPage("tasks-invalid", "/ui/tasks?created_after=never"),
+    ShownPage("task-failed", "/ui/tasks/{failed}"),
+    ShownPage("task-completed", "/ui/tasks/{fine}"),
+    ShownPage("task-image", "/ui/tasks/{image}"),
+    ShownPage("task-held", "/ui/tasks/{held}"),
+    ShownPage("task-scheduled", "/ui/tasks/{later}"),
+    ShownPage("task-child", "/ui/tasks/{child}"),
+    ShownPage("task-delivery", "/ui/tasks/{delivery}"),
+    ShownPage("submit", "/ui/submit"),
+    ShownPage("submit-again", "/ui/submit?from={failed}"),
+    ShownPage("many", "/ui/many/cancel?queue=later"),
+    ShownPage("groups", "/ui/groups"),
+    ShownPage("group", "/ui/groups/{group}"),
+    ShownPage("topics", "/ui/topics"),
+    ShownPage("topic", "/ui/topics/orders"),
+    ShownPage("endpoint", "/ui/topics/orders/endpoints/billing"),
+    ShownPage("schedule", "/ui/schedules/nightly-report"),
+    ShownPage("credentials", "/ui/credentials?kind=oauth2_client_credentials"),
+    ShownPage("audit", "/ui/audit"),
+    ShownPage("not-found", "/ui/nothing"),
+    ShownPage("api-reference", "/docs", is_large=True),
+)
