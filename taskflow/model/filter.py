@@ -12,6 +12,7 @@ import msgspec
 from taskflow.model.outcome import ErrorType
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.task import TagValue, Task, TaskStatus
+from taskflow.model.task_states import TaskState
 
 
 class TaskFilter(msgspec.Struct, frozen=True):
@@ -34,6 +35,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
         endpoint: The id of the endpoint that an event is delivered to.
         parent: The id of a parent.
         scope: The queue is one of these.
+        states: The state is one of these.
     """
 
     statuses: tuple[TaskStatus, ...] = ()
@@ -52,6 +54,13 @@ class TaskFilter(msgspec.Struct, frozen=True):
     endpoint: uuid.UUID | None = None
     parent: uuid.UUID | None = None
     scope: QueueScope | None = None
+    states: tuple[TaskState, ...] = ()
+
+    @property
+    def depends_on_limits(self) -> bool:
+        """True if limits and circuit breakers decide which tasks match."""
+        chosen = {state for state in self.states if state.depends_on_limits}
+        return len(chosen) == 1  # without either, or with both, it makes no difference
 
 
 NO_FILTER: Final = TaskFilter()
@@ -66,7 +75,7 @@ _REQUEST: Final = msgspec.json.Decoder(_Request)
 
 
 def matches(task: Task, host: str | None, wanted: TaskFilter) -> bool:
-    """Return whether a task whose URL has the given host matches a filter."""
+    """Return whether a task whose URL has the given host matches a filter, but for its state."""
     return (
         (not wanted.statuses or task.status in wanted.statuses)
         and wanted.queue in (None, task.queue)

@@ -16,7 +16,7 @@ from taskflow.model.schedule import DEFAULT_NEXT_RUNS, MAX_NEXT_RUNS, ScheduleNa
 from taskflow.model.task import MAX_TAGS, NAME_RULE, Moment, QueueName, Task
 from taskflow.model.task_status import TaskStatus
 from taskflow.model.topics import EndpointName, TopicName
-from taskflow.schema.filters import Statuses, TaskFilters, filter_of
+from taskflow.schema.filters import States, Statuses, TaskFilters, filter_of
 from taskflow.schema.reader import Reader
 
 DEFAULT_PAGE: Final = 100
@@ -158,6 +158,14 @@ class PageRequest(TaskFilters, frozen=True, kw_only=True):
             examples=[["COMPLETED", "FAILED"]],
         ),
     ] = None
+    state: Annotated[
+        States | None,
+        Meta(
+            description="Only tasks that are in this state now, or in one of several separated by "
+            "commas.",
+            examples=[["due", "held"]],
+        ),
+    ] = None
     tag: Annotated[
         TagTexts | None,
         Meta(
@@ -194,6 +202,7 @@ class PageRequest(TaskFilters, frozen=True, kw_only=True):
         return filter_of(
             self,
             statuses=self.status or (),
+            states=self.state or (),
             tags=tuple((name, value) for name, _, value in tags),
         )
 

@@ -13,13 +13,14 @@ import trio
 from taskflow.model.monitoring import HISTORY_MINUTES
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.store import TaskStore
-from tests.store.contract import StoreContract, completed, failed
+from tests.store.contract import completed, failed
 from tests.store.flow_contract import at
+from tests.store.states_contract import StatesContract
 
 FAST, SLOW, LONG = "fast.example", "slow.example:8080", "long.example"
 
 
-class MonitoringContract(StoreContract):
+class MonitoringContract(StatesContract):
     """The conformance suite, this part of it included."""
 
     async def run_one(

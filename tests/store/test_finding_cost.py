@@ -143,7 +143,7 @@ def plan_of(connection, wanted: TaskFilter, *, before: uuid.UUID | None, mode: s
     statement = re.sub(r"%\((\w+)\)[sb]", numbered, statement_for(wanted))
     with connection.transaction(), psycopg.ClientCursor(connection) as cursor:
         cursor.execute(f"SET LOCAL plan_cache_mode = force_{mode}_plan")
-        cursor.execute(search._SETTINGS)
+        cursor.execute(search.SETTINGS)
         cursor.execute(f"PREPARE walk AS {statement}")
         places = ", ".join(["%s"] * len(names))
         cursor.execute(

@@ -222,6 +222,8 @@ export interface BulkRequest {
   parent?: string;
   /** Only tasks with this status, or one of several. */
   status?: TaskStatus | TaskStatus[];
+  /** Only tasks that are in this state now, or in one of several. */
+  state?: TaskState | TaskState[];
   /** Only tasks that have all of these tags. */
   tags?: Record<string, string | number | boolean>;
   /** Whether the action is for all tasks, if there is no filter. */
@@ -1116,6 +1118,11 @@ export interface Queue {
   oldest_waiting_seconds: number | null;
   /** Number of its tasks that finished recently, by final status. */
   finished: Partial<Record<TaskStatus, RecentCounts>>;
+  /**
+   * Number of its tasks by state, of those that have not finished. Unlike `counts`, it depends on
+   * the time: a scheduled task becomes due without a change.
+   */
+  states: Partial<Record<TaskState, StateCount>>;
 }
 
 /**
@@ -1196,6 +1203,11 @@ export interface QueueStatistics {
   oldest_waiting_seconds: number | null;
   /** Number of its tasks that finished recently, by final status. */
   finished: Partial<Record<TaskStatus, RecentCounts>>;
+  /**
+   * Number of its tasks by state, of those that have not finished. Unlike `counts`, it depends on
+   * the time: a scheduled task becomes due without a change.
+   */
+  states: Partial<Record<TaskState, StateCount>>;
 }
 
 /** A rate limit for starting tasks. */
@@ -1498,6 +1510,17 @@ export interface ScheduleRequest {
    * new schedule is not paused.
    */
   paused?: boolean | null;
+}
+
+/** The number of tasks in a state. */
+export interface StateCount {
+  /** The number of tasks, or a lower bound of it. */
+  count: number;
+  /**
+   * Whether it is the number. Otherwise there are too many tasks to count, and there are at least
+   * `count` in this state.
+   */
+  is_exact: boolean;
 }
 
 /** The last line of a stream that broke off. */
@@ -1865,6 +1888,20 @@ export interface TaskRequest {
   on_parent_failure?: OnParentFailure | null;
 }
 
+/**
+ * The state of a task that is PENDING or RUNNING.
+ *
+ * - `due`: It starts as soon as a worker is idle.
+ * - `scheduled`: It is due later, and no attempt has started.
+ * - `retrying`: It is due later, after an attempt that failed or was postponed.
+ * - `held`: It is due, but a paused queue, a limit or a circuit breaker holds it.
+ * - `waiting_for_parents`: Its parents have not finished.
+ * - `waiting_for_order`: Tasks with the same order key come first.
+ * - `running`: A node runs it.
+ * - `parked`: It is RUNNING: its target has accepted the work, and its outcome is not known yet.
+ */
+export type TaskState = "due" | "scheduled" | "retrying" | "held" | "waiting_for_parents" | "waiting_for_order" | "running" | "parked";
+
 /** The statistics of tasks, by queue and in total. */
 export interface TaskStatistics {
   /** Queues that have tasks or finished one within the last hour, by name. */
@@ -1987,6 +2024,11 @@ export interface TotalStatistics {
   oldest_waiting_seconds: number | null;
   /** Number of tasks that finished recently, by final status. */
   finished: Partial<Record<TaskStatus, RecentCounts>>;
+  /**
+   * Number of tasks by state, of those that have not finished. Unlike `counts`, it depends on the
+   * time: a scheduled task becomes due without a change.
+   */
+  states: Partial<Record<TaskState, StateCount>>;
 }
 
 /** A key that one task of a queue can have at a time. */

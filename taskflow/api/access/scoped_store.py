@@ -34,6 +34,7 @@ from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import TaskStatistics
 from taskflow.model.schedule import NextRuns, Schedule, ScheduleChange, ScheduleDefinition
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, IdempotencyKey, NewTask, Task
+from taskflow.model.task_states import MAX_COUNTED, StateCounts
 from taskflow.model.topic_events import NewEvent
 from taskflow.model.topics import (
     EndpointChange,
@@ -498,6 +499,13 @@ class ScopedMonitoring:
 
     async def history(self, queue: str | None = None) -> list[Minute]:
         return await self._monitoring.history(queue, self._scope)
+
+    async def states(
+        self, *, limit: int = MAX_COUNTED, queue: str | None = None, is_after_write: bool = False
+    ) -> StateCounts:
+        return await self._monitoring.states(
+            limit=limit, queue=queue, is_after_write=is_after_write, scope=self._scope
+        )
 
     async def nodes(self, limit: int) -> NoReturn:  # noqa: ARG002 - as in MonitoringStore
         refuse_scope()

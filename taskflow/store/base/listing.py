@@ -14,6 +14,7 @@ from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import TaskStatistics
 from taskflow.model.task import AttemptRecord, Task
+from taskflow.model.task_states import MAX_COUNTED, StateCounts
 
 # Attempts of a task whose responses are read: together these are at most 10 MiB.
 MAX_RESPONSES: Final = 100
@@ -151,6 +152,26 @@ class ListingStore(abc.ABC):
 
 class MonitoringStore(abc.ABC):
     """What operators read, at a cost that does not depend on the number of tasks."""
+
+    @abc.abstractmethod
+    async def states(
+        self,
+        *,
+        limit: int = MAX_COUNTED,
+        queue: str | None = None,
+        is_after_write: bool = False,
+        scope: QueueScope | None = None,
+    ) -> StateCounts:
+        """Count the tasks in each state.
+
+        Args:
+            limit: Maximum number of tasks of a state that are counted: if there are more, the
+                count is a lower bound.
+            queue: Only this queue.
+            is_after_write: True if it is part of the response to a write: it does not wait for
+                searches.
+            scope: Only these queues.
+        """
 
     @abc.abstractmethod
     async def nodes(self, limit: int) -> list[NodeRecord]:

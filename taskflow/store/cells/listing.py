@@ -25,6 +25,7 @@ from taskflow.model.queues import (
     TotalStatistics,
 )
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
+from taskflow.model.task_states import MAX_COUNTED, StateCounts, merged_counts
 from taskflow.store.base.listing import ListingStore, MonitoringStore, Page, ParentResult
 from taskflow.store.cells.cell import Cells
 
@@ -144,6 +145,21 @@ class CellMonitoring(MonitoringStore):
 
     def __init__(self, cells: Cells) -> None:
         self._cells: Final = cells
+
+    async def states(
+        self,
+        *,
+        limit: int = MAX_COUNTED,
+        queue: str | None = None,
+        is_after_write: bool = False,
+        scope: QueueScope | None = None,
+    ) -> StateCounts:
+        found = await self._cells.read(
+            lambda store: store.monitoring.states(
+                limit=limit, queue=queue, is_after_write=is_after_write, scope=scope
+            )
+        )
+        return merged_counts([one.result for one in found])
 
     async def nodes(self, limit: int) -> list[NodeRecord]:
         found = await self._cells.read(lambda store: store.monitoring.nodes(limit))

@@ -123,6 +123,7 @@ class MemoryStore(
             queues=self._queues,
             finished=self._finished,
             now=self._now,
+            states=self._open_states,
         )
 
     def _park(self, task_id: uuid.UUID) -> None:

@@ -30,6 +30,7 @@ from taskflow.model.queue_limits import HostHold
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import KEPT_SECONDS, Line, TaskStatistics, queue_of, total_of
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
+from taskflow.model.task_states import MAX_COUNTED, StateCounts
 from taskflow.store.base.listing import (
     LARGE_FIELDS,
     MAX_RESPONSES,
@@ -40,10 +41,12 @@ from taskflow.store.base.listing import (
     Page,
     ParentResult,
 )
+from taskflow.store.postgres.claim_scan import held_now
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row, attempt_of, line_of, task_of
 from taskflow.store.postgres.scoped_statements import in_scope
-from taskflow.store.postgres.search import Search, find
+from taskflow.store.postgres.search import SETTINGS, Search, find
+from taskflow.store.postgres.state_counts import count_states
 from taskflow.store.postgres.statements import Statements, StorePart
 
 _NO_BUDGET_BYTES: Final = 2**62
@@ -110,7 +113,7 @@ class PostgresListing(StorePart, ListingStore):
         search = Search(filter, limit, before, budget_bytes, self._context.masking)
 
         def work(connection: Connection) -> Page:
-            found = find(connection, self._statements.sql, search)
+            found = find(connection, self._statements.sql, self._with_held(connection, search))
             rows = self._rows_of(connection, "read_some", found.ids, **read)
             tasks = self._explained(connection, [task_of(row) for row in rows])
             return Page(self._masked(tasks), next_before=found.next_before)
@@ -119,6 +122,12 @@ class PostgresListing(StorePart, ListingStore):
         is_quick = before is None and filter == TaskFilter(statuses=filter.statuses[:1])
         database = self._statements.database
         return await (database.run if is_quick else database.run_slow_read)(work)
+
+    def _with_held(self, connection: Connection, search: Search) -> Search:
+        if not search.wanted.depends_on_limits:
+            return search
+        held = held_now(self._statements.on(connection), self._context.max_per_host)
+        return msgspec.structs.replace(search, held=held)
 
     async def count_pending(self, *, limit: int) -> int:
         [(count,)] = await self._statements.run("count_pending", limit=limit)
@@ -185,8 +194,31 @@ class PostgresListing(StorePart, ListingStore):
 class PostgresMonitoring(MonitoringStore):
     """The part of ``PostgresStore`` that operators read."""
 
-    def __init__(self, statements: Statements) -> None:
+    def __init__(self, statements: Statements, *, max_per_host: int | None = None) -> None:
         self._statements = statements
+        self._max_per_host = max_per_host
+
+    async def states(
+        self,
+        *,
+        limit: int = MAX_COUNTED,
+        queue: str | None = None,
+        is_after_write: bool = False,
+        scope: QueueScope | None = None,
+    ) -> StateCounts:
+        def work(connection: Connection) -> StateCounts:
+            with connection.transaction():
+                connection.execute(SETTINGS)
+                return count_states(
+                    self._statements.on(connection),
+                    limit=limit,
+                    queue=queue,
+                    scope=scope,
+                    max_per_host=self._max_per_host,
+                )
+
+        database = self._statements.database
+        return await (database.run if is_after_write else database.run_slow_read)(work)
 
     async def nodes(self, limit: int) -> list[NodeRecord]:
         bounds = {"limit": limit, "tasks": LISTED_TASKS}

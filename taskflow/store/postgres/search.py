@@ -11,11 +11,12 @@ from __future__ import annotations
 import datetime as dt
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from taskflow.model.completion import PARKED_NODE
 from taskflow.model.filter import TaskFilter
 from taskflow.model.masking import (
     MASKING,
@@ -26,6 +27,7 @@ from taskflow.model.masking import (
     Masking,
 )
 from taskflow.model.task import DEFAULT_QUEUE
+from taskflow.model.task_states import NOTHING_HELD, HeldLanes, TaskState
 from taskflow.store.base.listing import MAX_SCANNED
 from taskflow.store.postgres.pool import Connection
 
@@ -48,7 +50,7 @@ _SLACK_MILLISECONDS: Final = 60_000
 
 # The plan must use the selected index, whatever the planner estimates: it plans before it knows the
 # values, and would otherwise sort a million rows for a page, or compile the statement first.
-_SETTINGS: Final = """
+SETTINGS: Final = """
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
        set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'off', true),
        set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)
@@ -243,6 +245,26 @@ _PLAIN_CONDITIONS: Final = {
     "finished_before": "t.finished_at < %(finished_before)s",
 }
 
+_NOT_WAITING: Final = "t.status = 'PENDING' AND t.waiting_for IS NULL"
+_IS_LATER: Final = f"{_NOT_WAITING} AND t.run_at > now()"
+_IS_DUE: Final = f"{_NOT_WAITING} AND t.run_at <= now()"
+_WAS_TRIED: Final = "(t.attempt > 0 OR t.error_type IS NOT NULL)"
+_IS_HELD: Final = """(
+    t.queue = ANY (%(held_queues)b::text[]) OR t.authority = ANY (%(held_hosts)b::text[])
+    OR (t.queue || ' ' || t.authority) COLLATE "C" = ANY (%(held_lanes)b::text[])
+)"""
+# As ``state_of`` in model/task_states.py.
+_STATES: Final = {
+    TaskState.DUE: f"{_IS_DUE} AND NOT {_IS_HELD}",
+    TaskState.HELD: f"{_IS_DUE} AND {_IS_HELD}",
+    TaskState.SCHEDULED: f"{_IS_LATER} AND NOT {_WAS_TRIED}",
+    TaskState.RETRYING: f"{_IS_LATER} AND {_WAS_TRIED}",
+    TaskState.WAITING_FOR_PARENTS: "t.status = 'PENDING' AND t.waiting_for = 'parents'",
+    TaskState.WAITING_FOR_ORDER: "t.status = 'PENDING' AND t.waiting_for = 'order_key'",
+    TaskState.RUNNING: "t.status = 'RUNNING' AND t.node_id <> %(parked_node)s",
+    TaskState.PARKED: "t.status = 'RUNNING' AND t.node_id = %(parked_node)s",
+}
+
 _SCAN: Final = """
 WITH scanned AS MATERIALIZED ({scanned}), near AS MATERIALIZED ({near})
 SELECT (array_agg(id ORDER BY id DESC) FILTER (WHERE fits))[1:%(limit)s],
@@ -309,6 +331,7 @@ class Search(msgspec.Struct, frozen=True):
         before: Only ids less than this one.
         budget_bytes: Maximum size of their documents, which the last one may exceed.
         masking: What is masked in their URLs.
+        held: What is held, if the filter depends on that.
     """
 
     wanted: TaskFilter
@@ -316,6 +339,7 @@ class Search(msgspec.Struct, frozen=True):
     before: uuid.UUID | None
     budget_bytes: int
     masking: Masking = MASKING
+    held: HeldLanes = NOTHING_HELD
 
 
 def find(connection: Connection, sql: Mapping[str, str], search: Search) -> Found:
@@ -324,12 +348,13 @@ def find(connection: Connection, sql: Mapping[str, str], search: Search) -> Foun
     if wanted == TaskFilter(statuses=wanted.statuses[:1]):
         return _find_plain(connection, sql, search)
     with connection.transaction():
-        connection.execute(_SETTINGS)
+        connection.execute(SETTINGS)
         return _scan(connection, search)
 
 
 def statement_for(wanted: TaskFilter) -> str:
     """Return the statement that scans a window of the index for this filter."""
+    wanted = _with_statuses(wanted)
     conditions = [
         condition
         for name, condition in _PLAIN_CONDITIONS.items()
@@ -349,6 +374,8 @@ def statement_for(wanted: TaskFilter) -> str:
     is_by_queue = wanted.queue not in (None, DEFAULT_QUEUE) and not is_chosen | is_by_status
     if wanted.statuses and not is_by_status:
         conditions.append(_STATUSES)
+    if wanted.states:
+        conditions.append(_in_states(wanted.states))
     if wanted.group is not None and not is_by_group:
         conditions.append(_GROUP)
     if wanted.endpoint is not None and not is_by_endpoint:
@@ -385,7 +412,7 @@ def statement_for(wanted: TaskFilter) -> str:
 
 def parameters_for(search: Search) -> dict[str, Any]:
     """Return the parameters of that statement that are the same for each window."""
-    wanted = search.wanted
+    wanted = _with_statuses(search.wanted)
     first_tag = wanted.tags[0] if wanted.tags else (None, None)
     return {
         **{name: getattr(wanted, name) for name in _PLAIN_CONDITIONS},
@@ -410,12 +437,28 @@ def parameters_for(search: Search) -> dict[str, Any]:
         "url": wanted.url_contains,
         "window_bytes": WINDOW_BYTES,
         **(wanted.scope.parameters() if wanted.scope else {}),
+        "held_queues": list(search.held.queues),
+        "held_hosts": list(search.held.hosts),
+        "held_lanes": [f"{queue} {host}" for queue, host in search.held.lanes],
+        "parked_node": PARKED_NODE,
         "userinfo": USERINFO,
         "userinfo_at_start": USERINFO_AT_START,
         "userinfo_mask": USERINFO_MASK,
         "parameters": search.masking.parameters,
         "parameter_mask": PARAMETER_MASK,
     }
+
+
+def _with_statuses(wanted: TaskFilter) -> TaskFilter:
+    """Return the filter with the statuses of its states, by which an index is selected."""
+    if not wanted.states or wanted.statuses:
+        return wanted
+    statuses = tuple(dict.fromkeys(state.status for state in wanted.states))
+    return msgspec.structs.replace(wanted, statuses=statuses)
+
+
+def _in_states(states: Collection[TaskState]) -> str:
+    return f"({' OR '.join(f'({_STATES[state]})' for state in states)})"
 
 
 def id_range(

@@ -76,7 +76,7 @@ class PostgresStore(
         self.queues = PostgresQueues(context.statements, announcements, self._audit)
         self.credentials = PostgresCredentials(context.statements, self._audit)
         self.signing_keys = PostgresSigningKeys(context.statements, self._audit)
-        self.monitoring = PostgresMonitoring(context.statements)
+        self.monitoring = PostgresMonitoring(context.statements, max_per_host=context.max_per_host)
         self.schedules = schedules = PostgresSchedules(
             context.statements,
             self,
