@@ -15,6 +15,7 @@ from taskflow.model.filter import TaskFilter
 from taskflow.model.outcome import ErrorType
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.task import TaskStatus
+from taskflow.model.task_states import TaskState
 from taskflow.settings import Settings
 from taskflow.store.base.listing import MAX_SCANNED, PAGE_BUDGET_BYTES
 from taskflow.store.postgres import search
@@ -97,6 +98,15 @@ SEARCHES = {
             COMPLETED, tags=(("half", "1"),), host="7.example", scope=QueueScope(("common",))
         ),
         {*BY_QUEUE, "taskflow_tags_of_task"},
+    ),
+    "due tasks": (TaskFilter(states=(TaskState.DUE,)), BY_STATUS),
+    "states of a rare kind": (
+        TaskFilter(states=(TaskState.RETRYING, TaskState.HELD), queue="rare"),
+        BY_STATUS,
+    ),
+    "states of both statuses": (
+        TaskFilter(states=(TaskState.DUE, TaskState.RUNNING)),
+        BY_PRIMARY_KEY,
     ),
     "an error": (TaskFilter(error_type=ErrorType.TIMEOUT), BY_PRIMARY_KEY),
 }
