@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 
+import msgspec
 import pytest
 
 from taskflow.model.filter import TaskFilter
@@ -18,7 +19,7 @@ from taskflow.model.task_states import StateCount, StateNumbers, TaskState
 from taskflow.store.base.claims import Release, Retry
 from taskflow.store.base.parking import Parking
 from taskflow.store.base.store import TaskStore
-from tests.store.contract import StoreContract, new_task
+from tests.store.contract import StoreContract, completed, failed, new_task
 from tests.store.flow_contract import PAUSED, at
 
 HOUR = 3600.0
@@ -143,6 +144,17 @@ class StatesContract(StoreContract):
         due = await self.add_one(store, at("b.example"))
         assert await self.in_states(store, HELD) == held[::-1]
         assert await self.in_states(store, DUE) == [due]
+
+    async def test_status_codes(self, store, node):
+        """Of the last response of finished tasks; open tasks and unknown ids have none."""
+        ids = [await self.add_one(store, new_task(queue=name)) for name in ("mail", "a", "b")]
+        claims = {one.task_id: one for one in await store.claim(node, limit=3)}
+        done = [msgspec.structs.replace(completed(claims[ids[0]]), status_code=201)]
+        done.append(msgspec.structs.replace(failed(claims[ids[1]]), status_code=503))
+        await store.settle(done)
+        pending = await self.add_one(store, new_task())
+        asked = [*ids, pending, uuid.uuid4()]
+        assert await store.status_codes(asked) == {ids[0]: 201, ids[1]: 503}
 
     async def test_states_and_other_filters(self, store, node):
         """All of them have to match, also a status that excludes the state."""

@@ -126,6 +126,9 @@ class ScopedStore:
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
         return await self._store.attempts(task_id) if await self._has(task_id) else None
 
+    async def status_codes(self, task_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, int]:
+        return await self._store.status_codes(await self._ids_of(task_ids))
+
     async def page(
         self,
         *,

@@ -80,6 +80,10 @@ class ListingStore(abc.ABC):
         """Return the queue of each of these tasks that exists."""
 
     @abc.abstractmethod
+    async def status_codes(self, task_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, int]:
+        """Return the HTTP status of the last response of each finished task that got one."""
+
+    @abc.abstractmethod
     async def parent_result(
         self, task_id: uuid.UUID, parent: str, *, max_bytes: int
     ) -> ParentResult | None:

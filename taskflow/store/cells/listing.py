@@ -65,6 +65,15 @@ class CellListing(ListingStore):
         )
         return {task_id: queue for part in parts for task_id, queue in part.items()}
 
+    async def status_codes(self, task_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, int]:
+        parts = await self._cells.by_ids(
+            task_ids,
+            lambda store, ids: store.status_codes(ids),
+            lambda codes: codes.keys(),
+            may_leave_out=True,
+        )
+        return {task_id: code for part in parts for task_id, code in part.items()}
+
     async def parent_result(
         self, task_id: uuid.UUID, parent: str, *, max_bytes: int
     ) -> ParentResult | None:

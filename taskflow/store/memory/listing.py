@@ -28,6 +28,7 @@ from taskflow.model.monitoring import (
     hosts_of,
     minutes_of,
 )
+from taskflow.model.outcome import ErrorType
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import TaskStatistics, queue_of, total_of
 from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
@@ -72,6 +73,17 @@ class MemoryListing(MemoryState, ListingStore):
     async def queues_of(self, task_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, str]:
         await trio.lowlevel.checkpoint()
         return {task.id: task.queue for task in self._find(task_ids)}
+
+    async def status_codes(self, task_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+        await trio.lowlevel.checkpoint()
+        return {
+            task.id: code
+            for task in self._find(task_ids)
+            if task.status in (TaskStatus.COMPLETED, TaskStatus.FAILED)
+            and task.error_type not in (ErrorType.POISON, ErrorType.EXPIRED)
+            and (attempts := self._attempts.get(task.id))
+            and (code := attempts[-1].status_code) is not None
+        }
 
     async def parent_result(
         self, task_id: uuid.UUID, parent: str, *, max_bytes: int

@@ -77,6 +77,13 @@ class PostgresListing(StorePart, ListingStore):
         rows = await database.run(lambda connection: self._rows_of(connection, "lanes_of", ids))
         return {task_id: queue for task_id, queue, _ in rows}
 
+    async def status_codes(self, task_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, int]:
+        ids = list(task_ids)
+        rows = await self._statements.database.run(
+            lambda connection: self._rows_of(connection, "status_codes", ids)
+        )
+        return {task_id: code for task_id, code in rows if code is not None}
+
     async def parent_result(
         self, task_id: uuid.UUID, parent: str, *, max_bytes: int
     ) -> ParentResult | None:
