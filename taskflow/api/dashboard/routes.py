@@ -21,6 +21,7 @@ from taskflow.api.dashboard import (
     overview,
     pages,
     schedule,
+    selection,
     sign_in,
     submit_form,
     task,
@@ -62,6 +63,7 @@ def dashboard_routes(  # noqa: PLR0913 - all that it is made of
     pages.install(routes)
     overview.add_routes(routes, store, feed)
     listing.add_routes(routes, store, feed)
+    selection.add_routes(routes, store)
     task.add_routes(routes, store, feed)
     groups.add_routes(routes, store)
     masking = Masking(settings.masked_headers)
