@@ -315,7 +315,7 @@ PAGES = {
 OTHER_PAGES = {
     *("/ui/submit", "/ui/sign-in", "/ui/sign-out", "/"),
     "/ui/topics/<topic>/endpoints/<name>/test",
-    *("/ui/credentials", "/ui/credentials/<name>/delete"),
+    *("/ui/credentials", "/ui/credentials/<name>/delete", "/ui/selected/<string:name>"),
 }
 
 
@@ -346,6 +346,27 @@ def test_every_page_that_changes_something(audited, rule):
     [entry] = audited.news()
     assert entry["actor"] == "writer"
     assert entry["session"] is not None
+
+
+def test_selected_tasks(audited):
+    """One entry with the tasks that were selected, and the number of those that changed."""
+    session = session_of(audited.server, "write")
+    canceled, pending = audited.canceled_task(), audited.new_task()
+    audited.news()
+    body = f"id={canceled}&id={pending}&back=queue%3Dmail".encode()
+    answer = audited.server.ask("POST", "/ui/selected/delete", body, session)
+    assert b"2 tasks will be deleted" in answer.body
+    assert audited.news() == []
+    answer = audited.server.ask("POST", "/ui/selected/delete", body + b"&confirmed=yes", session)
+    assert b"1 task deleted. The status of 1 does not allow it." in answer.body
+    assert b'href="/ui/tasks?queue=mail"' in answer.body
+    [entry] = audited.news()
+    assert (entry["action"], entry["actor"], entry["count"]) == ("tasks.delete", "writer", 1)
+    assert entry["detail"] == {"tasks": [canceled, pending]}
+    for body, status in ((b"id=x", 422), (b"id=x&" * 200, 400), (b"", 200)):
+        assert audited.server.ask("POST", "/ui/selected/retry", body, session).status == status
+    assert audited.server.ask("POST", "/ui/selected/explode", b"", session).status == 404
+    assert audited.news() == []
 
 
 # Reading
