@@ -144,6 +144,7 @@ SHARED_NAMES = {
         "monitoring",
         "credentials",
         "signing_keys",
+        "views",
     ),
     *("audit", "metrics", "problems", "errors", "settings", "database", "guard", "zones"),
     *("interface", "store"),  # what a package offers to the others

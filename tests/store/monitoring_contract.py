@@ -16,11 +16,12 @@ from taskflow.store.base.store import TaskStore
 from tests.store.contract import completed, failed
 from tests.store.flow_contract import at
 from tests.store.states_contract import StatesContract
+from tests.store.views_contract import ViewsContract
 
 FAST, SLOW, LONG = "fast.example", "slow.example:8080", "long.example"
 
 
-class MonitoringContract(StatesContract):
+class MonitoringContract(StatesContract, ViewsContract):
     """The conformance suite, this part of it included."""
 
     async def run_one(

@@ -43,6 +43,7 @@ from taskflow.model.topics import (
     Topic,
     TopicChange,
 )
+from taskflow.model.views import View
 from taskflow.store.base.events import EventPage
 from taskflow.store.base.groups import AddedGroup, GroupPage
 from taskflow.store.base.listing import MonitoringStore, Page
@@ -93,6 +94,7 @@ class ScopedStore:
         self.groups: Final = ScopedGroups(store, scope)
         self.topics: Final = ScopedTopics(store, scope)
         self.monitoring: Final = ScopedMonitoring(store.monitoring, scope)
+        self.views: Final = ScopedViews()
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         await self._check(tasks)
@@ -491,6 +493,19 @@ class ScopedSchedules:
             return self._scope.allows(_TEMPLATE.decode(schedule.task).queue)
         except (msgspec.DecodeError, RecursionError):  # no version of TaskFlow stores such a task
             return False
+
+
+class ScopedViews:
+    """No views: those that are saved may name queues of others."""
+
+    async def all(self) -> Sequence[View]:
+        return ()
+
+    async def put(self, view: View, *, by: Actor | None = None) -> NoReturn:  # noqa: ARG002
+        refuse_scope()
+
+    async def delete(self, name: str, *, by: Actor | None = None) -> NoReturn:  # noqa: ARG002
+        refuse_scope()
 
 
 class ScopedMonitoring:

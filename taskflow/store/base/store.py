@@ -36,6 +36,7 @@ from taskflow.store.base.signing_keys import SigningKeyStore
 from taskflow.store.base.submission import SubmissionStore
 from taskflow.store.base.task_actions import TaskActionStore
 from taskflow.store.base.topics import TopicStore
+from taskflow.store.base.views import ViewStore
 
 SECRET_BYTES: Final = 32
 
@@ -92,6 +93,7 @@ class TaskStore(
         topics: Topics, and the endpoints that their events are delivered to.
         parking: Parked attempts, whose targets work on after a 202.
         monitoring: Nodes, hosts and throughput.
+        views: Saved views of the dashboard.
         audit: The audit log.
     """
 
@@ -103,6 +105,7 @@ class TaskStore(
     topics: TopicStore
     parking: ParkingStore
     monitoring: MonitoringStore
+    views: ViewStore
     audit: AuditStore
 
     @abc.abstractmethod

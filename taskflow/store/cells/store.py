@@ -27,6 +27,7 @@ from taskflow.store.cells.signing_keys import CellSigningKeys
 from taskflow.store.cells.submission import CellSubmission
 from taskflow.store.cells.task_actions import CellTaskActions
 from taskflow.store.cells.topics import CellTopics
+from taskflow.store.cells.views import CellViews
 
 
 class CellStore(
@@ -64,6 +65,7 @@ class CellStore(
         self.topics = CellTopics(cells)
         self.parking = CellParking(cells)
         self.monitoring = CellMonitoring(cells)
+        self.views = CellViews(cells)
         self.audit = CellAudit(cells)
 
     async def shared_secret(self, name: str) -> bytes:
