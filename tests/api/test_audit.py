@@ -316,6 +316,7 @@ OTHER_PAGES = {
     *("/ui/submit", "/ui/sign-in", "/ui/sign-out", "/"),
     "/ui/topics/<topic>/endpoints/<name>/test",
     *("/ui/credentials", "/ui/credentials/<name>/delete", "/ui/selected/<string:name>"),
+    *("/ui/views", "/ui/views/delete"),
 }
 
 
@@ -367,6 +368,28 @@ def test_selected_tasks(audited):
         assert audited.server.ask("POST", "/ui/selected/retry", body, session).status == status
     assert audited.server.ask("POST", "/ui/selected/explode", b"", session).status == 404
     assert audited.news() == []
+
+
+def test_views(audited):
+    """Saving and deleting a view have entries; an invalid one has none."""
+    session = session_of(audited.server, "write")
+    audited.news()
+    body = b"name=Held+mail&query=state%3Dheld%26queue%3Dmail%26cursor%3Dx%26evil%3D1"
+    saved = audited.server.ask("POST", "/ui/views", body, session)
+    assert (saved.status, saved.header("location")) == (303, "/ui/tasks?state=held&queue=mail")
+    for other in (b"name=&query=", b"name=" + b"x" * 65, b"name=x&query=host%3D" + b"a" * 4096):
+        assert audited.server.ask("POST", "/ui/views", other, session).status == 422
+    deleted = audited.server.ask("POST", "/ui/views/delete?name=Held+mail", b"", session)
+    assert deleted.status == 303
+    again = audited.server.ask("POST", "/ui/views/delete?name=Held+mail", b"", session)
+    assert again.status == 404
+    scoped = own(audited.server, cookie=cookie_of(audited.server, SCOPED))
+    assert audited.server.ask("POST", "/ui/views", b"name=x&query=", scoped).status == 403
+    assert [(one["action"], one["target"]) for one in audited.news()] == [
+        ("view.put", "Held mail"),
+        ("view.delete", "Held mail"),
+        ("session.sign_in", None),
+    ]
 
 
 # Reading
@@ -477,8 +500,12 @@ def sign_in(server: LiveServer, key: str) -> Answer:
     return server.ask("POST", "/ui/sign-in", f"key={key}".encode(), own(server, **FORM))
 
 
+def cookie_of(server: LiveServer, key: str) -> str:
+    return sign_in(server, key).header("set-cookie").partition(";")[0]
+
+
 def session_of(server: LiveServer, role: str) -> dict[str, str]:
-    return own(server, cookie=sign_in(server, KEYS[role]).header("set-cookie").partition(";")[0])
+    return own(server, cookie=cookie_of(server, KEYS[role]))
 
 
 def test_a_session(audited):

@@ -182,6 +182,30 @@ def test_jump_to_an_id(visit, listed):
     expect(page.get_by_role("alert")).to_contain_text("id_prefix must be")
 
 
+@pytest.mark.parametrize("has_scripts", [True, False], ids=["scripts", "no scripts"])
+def test_views(visit, listed, has_scripts):
+    """A name for the address: filters as they were typed, and columns; all users see it."""
+    name = f"Failing lately {has_scripts}"
+    address = "/ui/tasks?status=FAILED&queue=failing&created_after=2h&columns=queue,http"
+    page = visit(listed, address, java_script_enabled=has_scripts)
+    views = page.get_by_label("Saved views")
+    views.get_by_text("Save this view…").click()
+    views.get_by_label("Name of the view").fill(name)
+    views.get_by_role("button", name="Save view").click()
+    expect(views.get_by_role("link", name=name)).to_have_attribute("aria-current", "page")
+    expect(views.get_by_text("Save this view…")).to_have_count(0)
+    page = visit(listed, "/ui/tasks", java_script_enabled=has_scripts)
+    views = page.get_by_label("Saved views")
+    views.get_by_role("link", name=name).click()
+    expect(rows(page)).to_have_count(4)
+    expect(page.get_by_label("Submitted after")).to_have_value("2h")
+    assert headings(page) == ["State", "Target", "Queue", "HTTP"]
+    views.get_by_text("Delete view…").click()
+    views.get_by_role("button", name="Delete view").click()
+    expect(rows(page).nth(4)).to_be_visible()
+    expect(page.get_by_role("link", name=name)).to_have_count(0)
+
+
 def test_ten_tasks_fit_on_a_telephone(visit, listed):
     """Filters open without scripts, and rows are low enough for ten of them in a window."""
     page = visit(listed, "/ui/tasks", viewport=PHONE, java_script_enabled=False)

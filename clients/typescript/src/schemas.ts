@@ -41,12 +41,14 @@ export interface AcceptedLine {
  * - `endpoint.rotate`: The signing secret of an endpoint was rotated.
  * - `endpoint.recover`: FAILED deliveries of an endpoint were sent again; `count` is their number.
  * - `endpoint.delete`: An endpoint was deleted.
+ * - `view.put`: A view of the dashboard was saved.
+ * - `view.delete`: A saved view of the dashboard was deleted.
  * - `session.sign_in`: A user signed in to the dashboard.
  * - `session.sign_out`: A user signed out of the dashboard.
  * - `session.rejected`: Sign-ins with an unknown key were rejected; `count` is their number.
  * - `key.rejected`: Requests with an unknown key were rejected; `count` is their number.
  */
-export type Action = "task.cancel" | "task.retry" | "task.skip" | "task.delete" | "tasks.cancel" | "tasks.retry" | "tasks.delete" | "queue.purge" | "queue.pause" | "queue.resume" | "queue.change" | "schedule.put" | "schedule.pause" | "schedule.resume" | "schedule.run" | "schedule.delete" | "credential.put" | "credential.delete" | "signing_keys.rotate" | "group.close" | "group.cancel" | "group.retry" | "topic.put" | "topic.delete" | "endpoint.put" | "endpoint.rotate" | "endpoint.recover" | "endpoint.delete" | "session.sign_in" | "session.sign_out" | "session.rejected" | "key.rejected";
+export type Action = "task.cancel" | "task.retry" | "task.skip" | "task.delete" | "tasks.cancel" | "tasks.retry" | "tasks.delete" | "queue.purge" | "queue.pause" | "queue.resume" | "queue.change" | "schedule.put" | "schedule.pause" | "schedule.resume" | "schedule.run" | "schedule.delete" | "credential.put" | "credential.delete" | "signing_keys.rotate" | "group.close" | "group.cancel" | "group.retry" | "topic.put" | "topic.delete" | "endpoint.put" | "endpoint.rotate" | "endpoint.recover" | "endpoint.delete" | "view.put" | "view.delete" | "session.sign_in" | "session.sign_out" | "session.rejected" | "key.rejected";
 
 /** An attempt as the API shows it; the field order is the order of the JSON. */
 export interface AttemptRecord {
@@ -1554,10 +1556,11 @@ export interface StreamSummary {
  * - `group`: A group: the target is its id.
  * - `topic`: A topic: the target is its name.
  * - `endpoint`: An endpoint of a topic: the target is the name of the topic, a slash and its name.
+ * - `view`: A saved view of the dashboard: the target is its name.
  * - `session`: A session of the dashboard.
  * - `key`: An API key.
  */
-export type TargetKind = "task" | "tasks" | "queue" | "schedule" | "credential" | "signing_keys" | "group" | "topic" | "endpoint" | "session" | "key";
+export type TargetKind = "task" | "tasks" | "queue" | "schedule" | "credential" | "signing_keys" | "group" | "topic" | "endpoint" | "view" | "session" | "key";
 
 /** A task as the API shows it; the field order is the order of the JSON. */
 export interface Task {

@@ -20,6 +20,7 @@ from taskflow.api.dashboard.live_region import refreshed
 from taskflow.api.dashboard.pages import page, viewer
 from taskflow.api.dashboard.task_columns import COLUMNS, finished_ids, row_of, shown_columns
 from taskflow.api.dashboard.task_tabs import count_tabs, shown_tabs
+from taskflow.api.dashboard.views import saved_views
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body
@@ -63,15 +64,25 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
             wanted = _page_request(query)
             shown = shown_columns(query.get("columns", []))
         except Unprocessable as error:
-            empty = {"tasks": [], "columns": shown_columns([]), "suggestions": NO_SUGGESTIONS}
+            empty = {
+                "tasks": [],
+                "columns": shown_columns([]),
+                "suggestions": NO_SUGGESTIONS,
+                "views": (),
+            }
             tabs = shown_tabs(_filters(query), None)
             return await page(
                 "tasks.html", status=422, **_form(query), **empty, tabs=tabs, error=str(error)
             )
         loaded = await _load(mine, query, wanted)
-        suggestions = await _suggestions(mine, loaded["tasks"])
         return await page(
-            "tasks.html", **_form(query), **loaded, columns=shown, suggestions=suggestions
+            "tasks.html",
+            **_form(query),
+            **loaded,
+            columns=shown,
+            suggestions=await _suggestions(mine, loaded["tasks"]),
+            views=await saved_views(mine),
+            may_save=scope_of_request() is None,
         )
 
     @routes.get(f"{PATH}/tasks/live")

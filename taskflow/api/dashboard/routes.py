@@ -26,6 +26,7 @@ from taskflow.api.dashboard import (
     submit_form,
     task,
     topics,
+    views,
 )
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import headers_of, problem_of
@@ -64,6 +65,7 @@ def dashboard_routes(  # noqa: PLR0913 - all that it is made of
     overview.add_routes(routes, store, feed)
     listing.add_routes(routes, store, feed)
     selection.add_routes(routes, store)
+    views.add_routes(routes, store)
     task.add_routes(routes, store, feed)
     groups.add_routes(routes, store)
     masking = Masking(settings.masked_headers)
