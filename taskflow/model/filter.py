@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import uuid
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,6 +14,15 @@ from taskflow.model.outcome import ErrorType
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.task import TagValue, Task, TaskStatus
 from taskflow.model.task_states import TaskState
+
+
+class PageOrder(enum.StrEnum):
+    """The order of the tasks in a list."""
+
+    NEWEST = "newest"
+    """The newest task first."""
+    OLDEST = "oldest"
+    """The oldest task first."""
 
 
 class TaskFilter(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from taskflow.model.audit import Action, AuditFilter, TargetKind
-from taskflow.model.filter import TaskFilter
+from taskflow.model.filter import PageOrder, TaskFilter
 from taskflow.model.groups import GroupFilter, GroupName, GroupStatus
 from taskflow.model.schedule import DEFAULT_NEXT_RUNS, MAX_NEXT_RUNS, ScheduleName
 from taskflow.model.task import MAX_TAGS, NAME_RULE, Moment, QueueName, Task
@@ -181,11 +181,15 @@ class PageRequest(TaskFilters, frozen=True, kw_only=True):
             examples=[["id", "status"]],
         ),
     ] = None
+    order: Annotated[
+        PageOrder,
+        Meta(description="Whether the newest or the oldest task is first.", examples=["oldest"]),
+    ] = PageOrder.NEWEST
     cursor: Annotated[
         Cursor | None,
         Meta(
             description="The position of the page, from the `Link` header of the previous page. "
-            "Default: the newest task.",
+            "Default: the newest task, or the oldest one with `order=oldest`.",
             examples=["AZq1kQ0AcACAAAAAAAAAAQ"],
         ),
     ] = None

@@ -77,6 +77,19 @@ class TestFilters:
         assert found(server, state="held") == [held]
         check_problem(server.ask("POST", "/tasks/cancel", b'{"state": 7}'), 422, "state must be")
 
+    def test_the_oldest_first(self, own_server):
+        """Pages and streams in this order, whose links lead to newer tasks."""
+        ids = [add(own_server, "http://a.example/") for _ in range(5)]
+        answer = own_server.ask("GET", "/tasks?order=oldest&limit=2")
+        pages = [[task["id"] for task in answer.json]]
+        while (link := answer.header("link")) is not None:
+            answer = own_server.ask("GET", link.partition(">")[0].removeprefix("<"))
+            pages.append([task["id"] for task in answer.json])
+        assert [task_id for page in pages for task_id in page] == ids
+        assert [task["id"] for task in stream(own_server, "order=oldest&fields=id")] == ids
+        assert found(own_server, order="newest") == ids[::-1]
+        check_problem(own_server.ask("GET", "/tasks?order=up"), 422, "order must be one of newest")
+
     def test_each(self, own_server):
         """By queue, tags, host, error, text in the URL, and all of them together."""
         server = own_server

@@ -97,6 +97,19 @@ def test_columns_are_chosen(visit, listed):
     expect(page.get_by_role("alert")).to_contain_text("there is no column 'salary'")
 
 
+def test_the_oldest_first(visit, listed):
+    """The heading of the column changes the order, which other filters keep."""
+    page = visit(listed, "/ui/tasks?queue=later", java_script_enabled=False)
+    expect(rows(page).first).to_contain_text("/later/2")
+    page.get_by_role("link", name="Submitted").click()
+    expect(rows(page).first).to_contain_text("/later/0")
+    page.get_by_label("URL contains").fill("later")
+    page.get_by_role("button", name="Filter", exact=True).click()
+    expect(rows(page).first).to_contain_text("/later/0")
+    page.get_by_role("link", name="Submitted").click()
+    expect(rows(page).first).to_contain_text("/later/2")
+
+
 def test_times_and_suggestions(visit, listed):
     """Ages and days are accepted and kept as they were typed; fields suggest known values."""
     page = visit(listed, "/ui/tasks?queue=later")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Iterable, Mapping
 
 import msgspec
 import pytest
 
-from taskflow.model.filter import TaskFilter
+from taskflow.model.errors import Unprocessable
+from taskflow.model.filter import PageOrder, TaskFilter
 from taskflow.model.options import TaskOptions
 from taskflow.model.order_keys import OnFailure
 from taskflow.model.outcome import ErrorType
@@ -166,6 +168,50 @@ class StatesContract(StoreContract):
         assert await self.in_states(store, SCHEDULED, statuses=(TaskStatus.RUNNING,)) == []
         scope = QueueScope(("mail",))
         assert len(await self.in_states(store, RUNNING, SCHEDULED, scope=scope)) == 1
+
+    @pytest.mark.parametrize(
+        "filters",
+        [
+            {},
+            {"statuses": (TaskStatus.PENDING,)},
+            {"statuses": (TaskStatus.PENDING, TaskStatus.RUNNING)},
+            {"states": (DUE,)},
+            {"queue": "mail"},
+            {"tags": (("a", "1"),)},
+            {"url_contains": "example"},
+            {"scope": QueueScope(("mail",), ("b",))},
+        ],
+        ids=lambda filters: " ".join(filters) or "all",
+    )
+    async def test_the_oldest_first(self, store, filters):
+        """Pages of any filter are the same tasks in reverse, each of them once."""
+        if "url_contains" in filters and not await self.can_search(store):
+            pytest.skip("payloads are encrypted")
+        for number in range(9):
+            queue = ("mail", "b1", "default", "b2")[number % 4]
+            await store.add([new_task(queue=queue, tags={"a": number % 2})])
+        newest = await self.walked(store, PageOrder.NEWEST, **filters)
+        assert len(newest) >= 3
+        assert newest == sorted(newest, reverse=True)
+        assert await self.walked(store, PageOrder.OLDEST, **filters) == newest[::-1]
+
+    async def walked(self, store: TaskStore, order: PageOrder, **filters) -> list[uuid.UUID]:
+        """The tasks of all pages in an order."""
+        found: list[uuid.UUID] = []
+        before: uuid.UUID | None = None
+        while True:
+            page = await store.page(
+                limit=2, before=before, filter=TaskFilter(**filters), order=order
+            )
+            found += [task.id for task in page.tasks]
+            if (before := page.next_before) is None:
+                return found
+
+    async def can_search(self, store: TaskStore) -> bool:
+        with contextlib.suppress(Unprocessable):
+            await store.page(limit=1, filter=TaskFilter(url_contains="x"))
+            return True
+        return False
 
     async def test_counts_of_a_scope(self, store):
         """No other queue is counted, whether it is named or not."""

@@ -17,7 +17,7 @@ from taskflow.model import graphs
 from taskflow.model.audit import Actor, NewEntry
 from taskflow.model.errors import Forbidden, GroupClosed, QueueNotFound, Unprocessable
 from taskflow.model.event import ALL_EVENTS, EventFilter
-from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.filter import NO_FILTER, PageOrder, TaskFilter
 from taskflow.model.graphs import parent_ids
 from taskflow.model.groups import (
     ALL_GROUPS,
@@ -138,9 +138,12 @@ class ScopedStore:
         before: uuid.UUID | None = None,
         filter: TaskFilter = NO_FILTER,
         without: Collection[str] = (),
+        order: PageOrder = PageOrder.NEWEST,
     ) -> Page:
         wanted = msgspec.structs.replace(filter, scope=self._scope.narrowed_to(filter.queue))
-        return await self._store.page(limit=limit, before=before, filter=wanted, without=without)
+        return await self._store.page(
+            limit=limit, before=before, filter=wanted, without=without, order=order
+        )
 
     async def count(
         self, *, limit: int, queue: str | None = None, is_after_write: bool = False

@@ -25,7 +25,7 @@ from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body
 from taskflow.model.errors import TaskNotFound, Unprocessable
-from taskflow.model.filter import tag_text
+from taskflow.model.filter import PageOrder, tag_text
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Task
 from taskflow.model.time_text import time_of
@@ -35,7 +35,7 @@ from taskflow.store.base.store import TaskStore
 
 LIMIT: Final = 50
 MAX_SUGGESTED: Final = 100
-_OTHER_PARAMETERS: Final = frozenset({"cursor", "limit", "fields", "columns"})
+_OTHER_PARAMETERS: Final = frozenset({"cursor", "limit", "fields", "columns", "order"})
 _SEVERAL: Final = ("status", "state")
 _TIMES: Final = ("created_after", "created_before", "finished_after", "finished_before")
 # The form shows these at once, and the tabs the first two.
@@ -149,7 +149,11 @@ async def _load(
     # One after the other: in parallel, every open page would take several connections of the pool.
     with store_timeout():
         found = await store.page(
-            limit=wanted.limit, before=wanted.before, filter=wanted.filter, without={"result"}
+            limit=wanted.limit,
+            before=wanted.before,
+            filter=wanted.filter,
+            without={"result"},
+            order=wanted.order,
         )
         codes = await store.status_codes(finished_ids(found.tasks))
         counts = await count_tabs(store, _filters(given))
@@ -188,7 +192,7 @@ def _without_port(host: str) -> str:
 
 
 def _form(given: Mapping[str, list[str]]) -> dict[str, Any]:
-    filters = _filters(given)
+    filters, is_oldest_first = _filters(given), given.get("order") == [PageOrder.OLDEST]
     return {
         "given": {name: ", ".join(texts) for name, texts in given.items()},
         "given_columns": given.get("columns", []),
@@ -197,6 +201,10 @@ def _form(given: Mapping[str, list[str]]) -> dict[str, Any]:
         "query": query_of(filters),
         "full_query": query_of(_kept(given)),
         "query_of": query_of,
+        "is_oldest_first": is_oldest_first,
+        "other_order": query_of(
+            {**_kept(given), "order": [PageOrder.NEWEST if is_oldest_first else PageOrder.OLDEST]}
+        ),
         "is_filtered": bool(filters),
         "has_more": bool(filters.keys() - _MAIN_FILTERS),
     }

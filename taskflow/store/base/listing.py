@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.filter import NO_FILTER, PageOrder, TaskFilter
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import TaskStatistics
@@ -30,7 +30,7 @@ MAX_RUNNING_SCANNED: Final = 10_000
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some tasks, newest first, and the id that the next page continues from.
+    """Some tasks in the order of the page, and the id that the next page continues from.
 
     ``next_before`` is ``None`` at the end. A page ends when ``MAX_SCANNED`` tasks were scanned, so
     it may have fewer tasks than requested, even none, and still have a next page.
@@ -111,16 +111,19 @@ class ListingStore(abc.ABC):
         before: uuid.UUID | None = None,
         filter: TaskFilter = NO_FILTER,
         without: Collection[str] = (),
+        order: PageOrder = PageOrder.NEWEST,
     ) -> Page:
-        """Return a page of tasks, newest first, at a cost that does not depend on their number.
+        """Return a page of tasks, at a cost that does not depend on their number.
 
         Args:
             limit: Maximum number of tasks. A page is shorter if its documents are large, or if
                 few of the scanned tasks match.
-            before: Only tasks older than this id (which need not exist any more).
+            before: Only tasks older than this id (which need not exist any more); with the oldest
+                task first, only newer ones.
             filter: Only tasks that match.
             without: Large fields to leave out: their content is undefined, and they do not count
                 as size of the page.
+            order: The order of the tasks.
         """
 
     @abc.abstractmethod

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.filter import NO_FILTER, PageOrder, TaskFilter
 from taskflow.model.monitoring import (
     LISTED_TASKS,
     HostRecord,
@@ -92,12 +92,15 @@ class CellListing(ListingStore):
         before: uuid.UUID | None = None,
         filter: TaskFilter = NO_FILTER,
         without: Collection[str] = (),
+        order: PageOrder = PageOrder.NEWEST,
     ) -> Page:
         pages = await self._cells.read(
-            lambda store: store.page(limit=limit, before=before, filter=filter, without=without)
+            lambda store: store.page(
+                limit=limit, before=before, filter=filter, without=without, order=order
+            )
         )
         tasks, next_before = merged_page(
-            [(one.result.tasks, one.result.next_before) for one in pages], limit
+            [(one.result.tasks, one.result.next_before) for one in pages], limit, order
         )
         return Page(tasks, next_before)
 
@@ -133,17 +136,27 @@ async def _wrapped(
 
 
 def merged_page(
-    pages: Iterable[tuple[Sequence[Item], uuid.UUID | None]], limit: int
+    pages: Iterable[tuple[Sequence[Item], uuid.UUID | None]],
+    limit: int,
+    order: PageOrder = PageOrder.NEWEST,
 ) -> tuple[list[Item], uuid.UUID | None]:
-    """Return one page of several, newest first, and the id that the next page continues from.
+    """Return one page of several, and the id that the next page continues from.
 
-    A page that has a next one is known down to that id only, so nothing older is returned.
+    A page that has a next one is known up to that id only, so nothing beyond it is returned.
     """
-    pages = list(pages)
+    pages, is_oldest_first = list(pages), order is PageOrder.OLDEST
     bounds = [bound for _, bound in pages if bound is not None]
-    bound = max(bounds, default=None)
-    items = sorted((one for items, _ in pages for one in items), key=lambda one: one.id)
-    known = [one for one in reversed(items) if bound is None or one.id >= bound]
+    bound = min(bounds, default=None) if is_oldest_first else max(bounds, default=None)
+    items = sorted(
+        (one for items, _ in pages for one in items),
+        key=lambda one: one.id,
+        reverse=not is_oldest_first,
+    )
+    known = [
+        one
+        for one in items
+        if bound is None or one.id == bound or (one.id < bound) == is_oldest_first
+    ]
     if len(known) > limit or (len(known) == limit and len(known) < len(items)):
         return known[:limit], known[limit - 1].id
     return known, bound

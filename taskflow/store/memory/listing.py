@@ -15,7 +15,7 @@ import trio
 from msgspec import UNSET
 
 from taskflow.checkpoints import Checkpoints
-from taskflow.model.filter import NO_FILTER, TaskFilter, matches
+from taskflow.model.filter import NO_FILTER, PageOrder, TaskFilter, matches
 from taskflow.model.monitoring import (
     LISTED_TASKS,
     SAMPLED_TASKS,
@@ -115,21 +115,21 @@ class MemoryListing(MemoryState, ListingStore):
         before: uuid.UUID | None = None,
         filter: TaskFilter = NO_FILTER,
         without: Collection[str] = (),
+        order: PageOrder = PageOrder.NEWEST,
     ) -> Page:
         await trio.lowlevel.checkpoint()
         ids, held = self._ids_in(filter.scope), self._held_lanes(filter)
-        end = len(ids) if before is None else bisect.bisect_left(ids, before)
-        begin = max(0, end - MAX_SCANNED)
+        scanned, has_more = _window_of(ids, before, order)
         page: list[Task] = []
         size_bytes, checkpoints = 0, Checkpoints()
-        for task_id in reversed(ids[begin:end]):
+        for task_id in scanned:
             if self._matches(task_id, filter, held):
                 if len(page) == limit or size_bytes >= PAGE_BUDGET_BYTES:
                     return Page(await self._shown(page), next_before=page[-1].id)
                 page.append(self._tasks[task_id])
                 size_bytes += _size_of(page[-1], without)
             await checkpoints.after(self._scanned_bytes(task_id, filter))
-        return Page(await self._shown(page), next_before=ids[begin] if begin else None)
+        return Page(await self._shown(page), next_before=scanned[-1] if has_more else None)
 
     def _ids_in(self, scope: QueueScope | None) -> list[uuid.UUID]:
         """Return the ids of all tasks in a scope, so that a page reveals no other ids."""
@@ -211,6 +211,19 @@ class MemoryListing(MemoryState, ListingStore):
         await trio.lowlevel.checkpoint()
         self._finished.delete_old(self._now().timestamp())
         return 0
+
+
+def _window_of(
+    ids: list[uuid.UUID], before: uuid.UUID | None, order: PageOrder
+) -> tuple[list[uuid.UUID], bool]:
+    """Return the ids that a page may scan, in its order, and whether there are more."""
+    if order is PageOrder.OLDEST:
+        begin = 0 if before is None else bisect.bisect_right(ids, before)
+        end = min(len(ids), begin + MAX_SCANNED)
+        return ids[begin:end], end < len(ids)
+    end = len(ids) if before is None else bisect.bisect_left(ids, before)
+    begin = max(0, end - MAX_SCANNED)
+    return ids[begin:end][::-1], begin > 0
 
 
 def _size_of(task: Task, without: Collection[str]) -> int:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.filter import NO_FILTER, PageOrder, TaskFilter
 from taskflow.model.monitoring import (
     HISTORY_MINUTES,
     LISTED_TASKS,
@@ -114,19 +114,23 @@ class PostgresListing(StorePart, ListingStore):
         before: uuid.UUID | None = None,
         filter: TaskFilter = NO_FILTER,
         without: Collection[str] = (),
+        order: PageOrder = PageOrder.NEWEST,
     ) -> Page:
         read = {"has_" + name: name not in without for name in LARGE_FIELDS}
         budget_bytes = PAGE_BUDGET_BYTES if any(read.values()) else _NO_BUDGET_BYTES
-        search = Search(filter, limit, before, budget_bytes, self._context.masking)
+        search = Search(filter, limit, before, budget_bytes, self._context.masking, order=order)
 
         def work(connection: Connection) -> Page:
             found = find(connection, self._statements.sql, self._with_held(connection, search))
             rows = self._rows_of(connection, "read_some", found.ids, **read)
+            if order is PageOrder.OLDEST:
+                rows = rows[::-1]
             tasks = self._explained(connection, [task_of(row) for row in rows])
             return Page(self._masked(tasks), next_before=found.next_before)
 
         # The first page of all tasks, or of those with one status, is read from an index.
-        is_quick = before is None and filter == TaskFilter(statuses=filter.statuses[:1])
+        is_plain = filter == TaskFilter(statuses=filter.statuses[:1])
+        is_quick = before is None and is_plain and order is PageOrder.NEWEST
         database = self._statements.database
         return await (database.run if is_quick else database.run_slow_read)(work)
 
