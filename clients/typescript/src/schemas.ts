@@ -1043,6 +1043,14 @@ export type OnParentFailure = "cancel" | "run" | "fail";
  */
 export type Overlap = "allow" | "skip" | "cancel_previous";
 
+/**
+ * The order of the tasks in a list.
+ *
+ * - `newest`: The newest task first.
+ * - `oldest`: The oldest task first.
+ */
+export type PageOrder = "newest" | "oldest";
+
 /** An error (RFC 9457). */
 export interface ProblemDocument {
   /** The type of the problem: the path of a page of this service that explains it. */
