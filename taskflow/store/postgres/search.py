@@ -12,12 +12,11 @@ import datetime as dt
 import re
 import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from taskflow.model.completion import PARKED_NODE
 from taskflow.model.filter import PageOrder, TaskFilter
 from taskflow.model.masking import (
     MASKING,
@@ -28,9 +27,10 @@ from taskflow.model.masking import (
     Masking,
 )
 from taskflow.model.task import DEFAULT_QUEUE
-from taskflow.model.task_states import NOTHING_HELD, HeldLanes, TaskState
+from taskflow.model.task_states import NOTHING_HELD, HeldLanes
 from taskflow.store.base.listing import MAX_SCANNED
 from taskflow.store.postgres.pool import Connection
+from taskflow.store.postgres.state_conditions import in_states, parameters_of_states
 
 # Maximum number of rows that a statement scans. The first one scans a few times the page size,
 # which is enough if most tasks match.
@@ -251,26 +251,6 @@ _PLAIN_CONDITIONS: Final = {
     "finished_before": "t.finished_at < %(finished_before)s",
 }
 
-_NOT_WAITING: Final = "t.status = 'PENDING' AND t.waiting_for IS NULL"
-_IS_LATER: Final = f"{_NOT_WAITING} AND t.run_at > now()"
-_IS_DUE: Final = f"{_NOT_WAITING} AND t.run_at <= now()"
-_WAS_TRIED: Final = "(t.attempt > 0 OR t.error_type IS NOT NULL)"
-_IS_HELD: Final = """(
-    t.queue = ANY (%(held_queues)b::text[]) OR t.authority = ANY (%(held_hosts)b::text[])
-    OR (t.queue || ' ' || t.authority) COLLATE "C" = ANY (%(held_lanes)b::text[])
-)"""
-# As ``state_of`` in model/task_states.py.
-_STATES: Final = {
-    TaskState.DUE: f"{_IS_DUE} AND NOT {_IS_HELD}",
-    TaskState.HELD: f"{_IS_DUE} AND {_IS_HELD}",
-    TaskState.SCHEDULED: f"{_IS_LATER} AND NOT {_WAS_TRIED}",
-    TaskState.RETRYING: f"{_IS_LATER} AND {_WAS_TRIED}",
-    TaskState.WAITING_FOR_PARENTS: "t.status = 'PENDING' AND t.waiting_for = 'parents'",
-    TaskState.WAITING_FOR_ORDER: "t.status = 'PENDING' AND t.waiting_for = 'order_key'",
-    TaskState.RUNNING: "t.status = 'RUNNING' AND t.node_id <> %(parked_node)s",
-    TaskState.PARKED: "t.status = 'RUNNING' AND t.node_id = %(parked_node)s",
-}
-
 _SCAN: Final = """
 WITH scanned AS MATERIALIZED ({scanned}), near AS MATERIALIZED ({near})
 SELECT (array_agg(id ORDER BY id DESC) FILTER (WHERE fits))[1:%(limit)s],
@@ -393,7 +373,7 @@ def statement_for(wanted: TaskFilter, order: PageOrder = PageOrder.NEWEST) -> st
     if wanted.statuses and not is_by_status:
         conditions.append(_STATUSES)
     if wanted.states:
-        conditions.append(_in_states(wanted.states))
+        conditions.append(in_states(wanted.states))
     if wanted.group is not None and not is_by_group:
         conditions.append(_GROUP)
     if wanted.endpoint is not None and not is_by_endpoint:
@@ -459,10 +439,7 @@ def parameters_for(search: Search) -> dict[str, Any]:
         "url": wanted.url_contains,
         "window_bytes": WINDOW_BYTES,
         **(wanted.scope.parameters() if wanted.scope else {}),
-        "held_queues": list(search.held.queues),
-        "held_hosts": list(search.held.hosts),
-        "held_lanes": [f"{queue} {host}" for queue, host in search.held.lanes],
-        "parked_node": PARKED_NODE,
+        **parameters_of_states(search.held),
         "userinfo": USERINFO,
         "userinfo_at_start": USERINFO_AT_START,
         "userinfo_mask": USERINFO_MASK,
@@ -477,10 +454,6 @@ def _with_statuses(wanted: TaskFilter) -> TaskFilter:
         return wanted
     statuses = tuple(dict.fromkeys(state.status for state in wanted.states))
     return msgspec.structs.replace(wanted, statuses=statuses)
-
-
-def _in_states(states: Collection[TaskState]) -> str:
-    return f"({' OR '.join(f'({_STATES[state]})' for state in states)})"
 
 
 def _bounds_of(search: Search) -> dict[str, uuid.UUID]:
