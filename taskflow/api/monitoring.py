@@ -69,7 +69,7 @@ async def show_statistics(services: Services) -> Response:
     """Count tasks by status, for each queue and in total.
 
     The cost does not grow with the number of tasks. At most 1,000 queues are listed; ``queue``
-    selects any other. Tasks are also counted by state, up to 10,000 of each: if ``is_exact`` is
+    selects any other. Tasks are also counted by state, up to 2,000 of each: if ``is_exact`` is
     false, there are at least as many. The counts of a queue by state are exact more often if
     ``queue`` names it.
     """
