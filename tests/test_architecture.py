@@ -146,6 +146,7 @@ SHARED_NAMES = {
         "grouped_failures",
         "credentials",
         "signing_keys",
+        "views",
     ),
     *("audit", "metrics", "problems", "errors", "settings", "database", "guard", "zones"),
     *("interface", "store"),  # what a package offers to the others

@@ -82,7 +82,11 @@ async def find_page(store: TaskStore, query: PageRequest) -> Page:
     without = LARGE_FIELDS.difference(query.fields) if query.fields else ()
     with store_timeout():
         return await store.page(
-            limit=query.limit, before=query.before, filter=query.filter, without=without
+            limit=query.limit,
+            before=query.before,
+            filter=query.filter,
+            without=without,
+            order=query.order,
         )
 
 

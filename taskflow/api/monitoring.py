@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 from quart import Response, request
 
 from taskflow.api.access.roles import AccessPolicy
@@ -24,7 +25,7 @@ from taskflow.model.monitoring import (
     ReplicationMode,
 )
 from taskflow.model.problem_types import WORKERS_NOT_RUNNING
-from taskflow.model.queues import TaskStatistics
+from taskflow.model.queues import TaskStatistics, with_states
 from taskflow.model.rollups import Series, Span, series_of
 from taskflow.schema.query import (
     SERIES_QUERY,
@@ -74,11 +75,19 @@ async def show_statistics(services: Services) -> Response:
     """Count tasks by status, for each queue and in total.
 
     The cost does not grow with the number of tasks. At most 1,000 queues are listed; ``queue``
-    selects any other.
+    selects any other. Tasks are also counted by state, up to 2,000 of each: if ``is_exact`` is
+    false, there are at least as many. The counts of a queue by state are exact more often if
+    ``queue`` names it.
     """
     query = STATISTICS_QUERY.read_query(dict(request.args.lists()))
     with store_timeout():
-        return as_json(await services.store.count(limit=MAX_QUEUES, queue=query.queue))
+        counted = await services.store.count(limit=MAX_QUEUES, queue=query.queue)
+        states = await services.store.monitoring.states()
+        of_queue = query.queue and await services.store.monitoring.states(queue=query.queue)
+    shown = with_states(counted, states)
+    if of_queue:
+        shown = replace(shown, queues=with_states(counted, of_queue).queues)
+    return as_json(shown)
 
 
 class History(msgspec.Struct, frozen=True):

@@ -28,6 +28,7 @@ from taskflow.model.proxy import masked_proxy
 from taskflow.model.queue_limits import NO_SETTINGS, QueueChange, QueueSettings
 from taskflow.model.queues import Queue, QueueStatistics, queue_of
 from taskflow.model.task import QueueName, TaskStatus
+from taskflow.model.task_states import StateNumbers
 from taskflow.schema.filters import BulkSelection
 from taskflow.schema.queues import (
     Permissions,
@@ -61,9 +62,12 @@ async def list_queues(services: Services) -> Response:
     with store_timeout():
         settings = await services.store.queues.first(MAX_QUEUES)
         counted = await services.store.count(limit=MAX_QUEUES)
+        states = await services.store.monitoring.states()
     statistics = {one.queue: one for one in counted.queues}
     names = sorted(settings.keys() | statistics.keys())[:MAX_QUEUES]
-    return as_json([_shown(name, settings.get(name), statistics.get(name)) for name in names])
+    return as_json(
+        [_shown(name, settings.get(name), statistics.get(name), states.of(name)) for name in names]
+    )
 
 
 @Route("GET", "/queues/{name}", responses=(_QUEUE,), **_ONE_QUEUE)
@@ -192,13 +196,19 @@ async def _found(store: TaskStore, name: str, *, is_after_write: bool = False) -
     with store_timeout():
         settings = await store.queues.get(name)
         counted = await store.count(limit=1, queue=name, is_after_write=is_after_write)
+        states = await store.monitoring.states(queue=name, is_after_write=is_after_write)
     [statistics] = counted.queues
     if settings is None and not any(statistics.counts.values()):
         raise QueueNotFound
-    return _shown(name, settings, statistics)
+    return _shown(name, settings, statistics, states.of(name))
 
 
-def _shown(name: str, settings: QueueSettings | None, statistics: QueueStatistics | None) -> Queue:
+def _shown(
+    name: str,
+    settings: QueueSettings | None,
+    statistics: QueueStatistics | None,
+    states: StateNumbers,
+) -> Queue:
     settings = settings or NO_SETTINGS
     statistics = statistics or queue_of(name, (), None)
     return Queue(
@@ -213,6 +223,7 @@ def _shown(name: str, settings: QueueSettings | None, statistics: QueueStatistic
         counts=statistics.counts,
         oldest_waiting_seconds=statistics.oldest_waiting_seconds,
         finished=statistics.finished,
+        states=states,
     )
 
 

@@ -147,6 +147,7 @@ class Filters(TypedDict, total=False):
     """
 
     status: str | Sequence[str]
+    state: str | Sequence[str]
     queue: str
     tags: Mapping[str, TagValue]
     host: str

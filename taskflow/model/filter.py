@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import uuid
 from collections.abc import Mapping
 from typing import Any, Final
@@ -12,6 +13,16 @@ import msgspec
 from taskflow.model.outcome import ErrorType
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.task import TagValue, Task, TaskStatus
+from taskflow.model.task_states import TaskState
+
+
+class PageOrder(enum.StrEnum):
+    """The order of the tasks in a list."""
+
+    NEWEST = "newest"
+    """The newest task first."""
+    OLDEST = "oldest"
+    """The oldest task first."""
 
 
 class TaskFilter(msgspec.Struct, frozen=True):
@@ -35,6 +46,7 @@ class TaskFilter(msgspec.Struct, frozen=True):
         parent: The id of a parent.
         failure: The id of a failure; such tasks are FAILED.
         scope: The queue is one of these.
+        states: The state is one of these.
     """
 
     statuses: tuple[TaskStatus, ...] = ()
@@ -54,6 +66,13 @@ class TaskFilter(msgspec.Struct, frozen=True):
     parent: uuid.UUID | None = None
     failure: uuid.UUID | None = None
     scope: QueueScope | None = None
+    states: tuple[TaskState, ...] = ()
+
+    @property
+    def depends_on_limits(self) -> bool:
+        """True if limits and circuit breakers decide which tasks match."""
+        chosen = {state for state in self.states if state.depends_on_limits}
+        return len(chosen) == 1  # without either, or with both, it makes no difference
 
 
 NO_FILTER: Final = TaskFilter()
@@ -70,7 +89,7 @@ _REQUEST: Final = msgspec.json.Decoder(_Request)
 def matches(
     task: Task, host: str | None, wanted: TaskFilter, *, failure: uuid.UUID | None = None
 ) -> bool:
-    """Return whether a task matches a filter.
+    """Return whether a task matches a filter, but for its state.
 
     Args:
         task: The task.

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from taskflow.model.queue_limits import HostLimits, QueueSettings, Rate
 from taskflow.model.task import TaskStatus
+from taskflow.model.task_states import StateCount, StateCounts, TaskState
 
 BUCKET_SECONDS: Final = 60
 """Finished tasks are counted per minute of the clock."""
@@ -52,6 +54,8 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
         oldest_waiting_seconds: How long its oldest due task has been due, in seconds; ``None``
             without due tasks.
         finished: Number of its tasks that finished recently, by final status.
+        states: Number of its tasks by state, of those that have not finished. Unlike ``counts``, it
+            depends on the time: a scheduled task becomes due without a change.
     """
 
     name: str
@@ -65,6 +69,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
     counts: Mapping[TaskStatus, int]
     oldest_waiting_seconds: float | None
     finished: Mapping[TaskStatus, RecentCounts]
+    states: Mapping[TaskState, StateCount] = {}
 
 
 class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,12 +81,15 @@ class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
         oldest_waiting_seconds: How long its oldest due task has been due, in seconds; ``None``
             without due tasks.
         finished: Number of its tasks that finished recently, by final status.
+        states: Number of its tasks by state, of those that have not finished. Unlike ``counts``, it
+            depends on the time: a scheduled task becomes due without a change.
     """
 
     queue: str
     counts: Mapping[TaskStatus, int]
     oldest_waiting_seconds: float | None
     finished: Mapping[TaskStatus, RecentCounts]
+    states: Mapping[TaskState, StateCount] = {}
 
 
 class TotalStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,11 +100,14 @@ class TotalStatistics(msgspec.Struct, frozen=True, kw_only=True):
         oldest_waiting_seconds: How long the oldest due task has been due, in seconds; ``None``
             without due tasks.
         finished: Number of tasks that finished recently, by final status.
+        states: Number of tasks by state, of those that have not finished. Unlike ``counts``, it
+            depends on the time: a scheduled task becomes due without a change.
     """
 
     counts: Mapping[TaskStatus, int]
     oldest_waiting_seconds: float | None
     finished: Mapping[TaskStatus, RecentCounts]
+    states: Mapping[TaskState, StateCount] = {}
 
 
 class TaskStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +122,15 @@ class TaskStatistics(msgspec.Struct, frozen=True, kw_only=True):
     queues: list[QueueStatistics]
     total: TotalStatistics
     complete: bool
+
+
+def with_states(statistics: TaskStatistics, counts: StateCounts) -> TaskStatistics:
+    """Return the statistics with the number of tasks in each state."""
+    return replace(
+        statistics,
+        queues=[replace(one, states=counts.of(one.queue)) for one in statistics.queues],
+        total=replace(statistics.total, states=counts.total),
+    )
 
 
 class Line(msgspec.Struct, frozen=True):

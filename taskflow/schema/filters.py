@@ -21,6 +21,7 @@ from taskflow.model.task import (
     TagValue,
     TaskStatus,
 )
+from taskflow.model.task_states import TaskState
 from taskflow.model.url import parse_target
 from taskflow.schema.json_text import object_fields
 from taskflow.schema.reader import Reader
@@ -58,6 +59,7 @@ IdPrefix: TypeAlias = Annotated[
 FailureId: TypeAlias = Annotated[uuid.UUID, Meta(extra={"expected": "the id of a failure, a UUID"})]
 ParentId: TypeAlias = Annotated[uuid.UUID, Meta(extra={"expected": "the id of a task, a UUID"})]
 Statuses: TypeAlias = Annotated[tuple[TaskStatus, ...], Meta(min_length=1)]
+States: TypeAlias = Annotated[tuple[TaskState, ...], Meta(min_length=1)]
 SomeTags: TypeAlias = Annotated[
     dict[TagName, TagValue],
     Meta(min_length=1, max_length=MAX_TAGS, extra={"expected": TAGS_RULE}),
@@ -161,6 +163,13 @@ class BulkRequest(TaskFilters, frozen=True, kw_only=True, forbid_unknown_fields=
         TaskStatus | Statuses | UnsetType,
         Meta(description="Only tasks with this status, or one of several.", examples=["FAILED"]),
     ] = UNSET
+    state: Annotated[
+        TaskState | States | UnsetType,
+        Meta(
+            description="Only tasks that are in this state now, or in one of several.",
+            examples=["held"],
+        ),
+    ] = UNSET
     tags: Annotated[
         SomeTags | UnsetType,
         Meta(description="Only tasks that have all of these tags.", examples=[{"customer": 42}]),
@@ -207,11 +216,12 @@ def bulk_selection_of(body: bytes) -> BulkSelection:
             f"is any of {', '.join(FILTERS)}",
         )
     errors.raise_if_any()
-    statuses = given.get("status", ())
+    statuses, states = given.get("status", ()), given.get("state", ())
     return BulkSelection(
         filter_of(
             BulkRequest(**given),
             statuses=(statuses,) if isinstance(statuses, TaskStatus) else statuses,
+            states=(states,) if isinstance(states, TaskState) else states,
             tags=tuple((name, tag_text(value)) for name, value in given.get("tags", {}).items()),
         ),
         is_dry_run=given.get("dry_run", False),
@@ -222,6 +232,7 @@ def filter_of(
     filters: TaskFilters,
     *,
     statuses: tuple[TaskStatus, ...] = (),
+    states: tuple[TaskState, ...] = (),
     tags: tuple[tuple[str, str], ...] = (),
 ) -> TaskFilter:
     """Return filters as the stores search by them."""
@@ -234,6 +245,7 @@ def filter_of(
         given["host"] = _stored_host(given["host"])
     if "id_prefix" in given:
         given["id_prefix"] = given["id_prefix"].replace("-", "").lower()
+    given["states"] = tuple(dict.fromkeys(states))
     return TaskFilter(tuple(dict.fromkeys(statuses)), tags=tags, **given)
 
 

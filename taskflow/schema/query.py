@@ -10,14 +10,14 @@ import msgspec
 from msgspec import Meta
 
 from taskflow.model.audit import Action, AuditFilter, TargetKind
-from taskflow.model.filter import TaskFilter
+from taskflow.model.filter import PageOrder, TaskFilter
 from taskflow.model.groups import GroupFilter, GroupName, GroupStatus
 from taskflow.model.rollups import Span
 from taskflow.model.schedule import DEFAULT_NEXT_RUNS, MAX_NEXT_RUNS, ScheduleName
 from taskflow.model.task import MAX_TAGS, NAME_RULE, Moment, QueueName, Task
 from taskflow.model.task_status import TaskStatus
 from taskflow.model.topics import EndpointName, TopicName
-from taskflow.schema.filters import Statuses, TaskFilters, filter_of
+from taskflow.schema.filters import States, Statuses, TaskFilters, filter_of
 from taskflow.schema.reader import Reader
 
 DEFAULT_PAGE: Final = 100
@@ -159,6 +159,14 @@ class PageRequest(TaskFilters, frozen=True, kw_only=True):
             examples=[["COMPLETED", "FAILED"]],
         ),
     ] = None
+    state: Annotated[
+        States | None,
+        Meta(
+            description="Only tasks that are in this state now, or in one of several separated by "
+            "commas.",
+            examples=[["due", "held"]],
+        ),
+    ] = None
     tag: Annotated[
         TagTexts | None,
         Meta(
@@ -174,11 +182,15 @@ class PageRequest(TaskFilters, frozen=True, kw_only=True):
             examples=[["id", "status"]],
         ),
     ] = None
+    order: Annotated[
+        PageOrder,
+        Meta(description="Whether the newest or the oldest task is first.", examples=["oldest"]),
+    ] = PageOrder.NEWEST
     cursor: Annotated[
         Cursor | None,
         Meta(
             description="The position of the page, from the `Link` header of the previous page. "
-            "Default: the newest task.",
+            "Default: the newest task, or the oldest one with `order=oldest`.",
             examples=["AZq1kQ0AcACAAAAAAAAAAQ"],
         ),
     ] = None
@@ -195,6 +207,7 @@ class PageRequest(TaskFilters, frozen=True, kw_only=True):
         return filter_of(
             self,
             statuses=self.status or (),
+            states=self.state or (),
             tags=tuple((name, value) for name, _, value in tags),
         )
 

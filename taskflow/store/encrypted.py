@@ -16,7 +16,7 @@ from taskflow.checkpoints import Checkpoints
 from taskflow.model.audit import Actor, NewEntry
 from taskflow.model.encryption import Encryption
 from taskflow.model.errors import FieldError, KeyMissing, Undecryptable, Unprocessable
-from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.filter import NO_FILTER, PageOrder, TaskFilter
 from taskflow.model.groups import ALL_GROUPS, Group, GroupFilter, NewGroup
 from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleDefinition
 from taskflow.model.task import AttemptRecord, IdempotencyKey, NewTask, Task
@@ -108,10 +108,13 @@ class EncryptedStore:
         before: uuid.UUID | None = None,
         filter: TaskFilter = NO_FILTER,
         without: Collection[str] = (),
+        order: PageOrder = PageOrder.NEWEST,
     ) -> Page:
         if filter.url_contains is not None and self._encryption.has_payloads:
             raise Unprocessable(_NO_SEARCH, errors=[FieldError("#/url_contains", _NO_SEARCH)])
-        page = await self._store.page(limit=limit, before=before, filter=filter, without=without)
+        page = await self._store.page(
+            limit=limit, before=before, filter=filter, without=without, order=order
+        )
         return msgspec.structs.replace(page, tasks=await self._shown(page.tasks))
 
     async def cancel(self, task_id: uuid.UUID, *, by: Actor | None = None) -> Task | None:

@@ -329,7 +329,8 @@ FORMS = {
 OTHER_PAGES = {
     *("/ui/submit", "/ui/sign-in", "/ui/sign-out", "/"),
     "/ui/topics/<topic>/endpoints/<name>/test",
-    *("/ui/credentials", "/ui/credentials/<name>/delete"),
+    *("/ui/credentials", "/ui/credentials/<name>/delete", "/ui/selected/<string:name>"),
+    *("/ui/views", "/ui/views/delete"),
 }
 
 
@@ -360,6 +361,49 @@ def test_every_page_that_changes_something(audited, rule):
     [entry] = audited.news()
     assert entry["actor"] == "writer"
     assert entry["session"] is not None
+
+
+def test_selected_tasks(audited):
+    """One entry with the tasks that were selected, and the number of those that changed."""
+    session = session_of(audited.server, "write")
+    canceled, pending = audited.canceled_task(), audited.new_task()
+    audited.news()
+    body = f"id={canceled}&id={pending}&back=queue%3Dmail".encode()
+    answer = audited.server.ask("POST", "/ui/selected/delete", body, session)
+    assert b"2 tasks will be deleted" in answer.body
+    assert audited.news() == []
+    answer = audited.server.ask("POST", "/ui/selected/delete", body + b"&confirmed=yes", session)
+    assert b"1 task deleted. The status of 1 does not allow it." in answer.body
+    assert b'href="/ui/tasks?queue=mail"' in answer.body
+    [entry] = audited.news()
+    assert (entry["action"], entry["actor"], entry["count"]) == ("tasks.delete", "writer", 1)
+    assert entry["detail"] == {"tasks": [canceled, pending]}
+    for body, status in ((b"id=x", 422), (b"id=x&" * 200, 400), (b"", 200)):
+        assert audited.server.ask("POST", "/ui/selected/retry", body, session).status == status
+    assert audited.server.ask("POST", "/ui/selected/explode", b"", session).status == 404
+    assert audited.news() == []
+
+
+def test_views(audited):
+    """Saving and deleting a view have entries; an invalid one has none."""
+    session = session_of(audited.server, "write")
+    audited.news()
+    body = b"name=Held+mail&query=state%3Dheld%26queue%3Dmail%26cursor%3Dx%26evil%3D1"
+    saved = audited.server.ask("POST", "/ui/views", body, session)
+    assert (saved.status, saved.header("location")) == (303, "/ui/tasks?state=held&queue=mail")
+    for other in (b"name=&query=", b"name=" + b"x" * 65, b"name=x&query=host%3D" + b"a" * 4096):
+        assert audited.server.ask("POST", "/ui/views", other, session).status == 422
+    deleted = audited.server.ask("POST", "/ui/views/delete?name=Held+mail", b"", session)
+    assert deleted.status == 303
+    again = audited.server.ask("POST", "/ui/views/delete?name=Held+mail", b"", session)
+    assert again.status == 404
+    scoped = own(audited.server, cookie=cookie_of(audited.server, SCOPED))
+    assert audited.server.ask("POST", "/ui/views", b"name=x&query=", scoped).status == 403
+    assert [(one["action"], one["target"]) for one in audited.news()] == [
+        ("view.put", "Held mail"),
+        ("view.delete", "Held mail"),
+        ("session.sign_in", None),
+    ]
 
 
 # Reading
@@ -470,8 +514,12 @@ def sign_in(server: LiveServer, key: str) -> Answer:
     return server.ask("POST", "/ui/sign-in", f"key={key}".encode(), own(server, **FORM))
 
 
+def cookie_of(server: LiveServer, key: str) -> str:
+    return sign_in(server, key).header("set-cookie").partition(";")[0]
+
+
 def session_of(server: LiveServer, role: str) -> dict[str, str]:
-    return own(server, cookie=sign_in(server, KEYS[role]).header("set-cookie").partition(";")[0])
+    return own(server, cookie=cookie_of(server, KEYS[role]))
 
 
 def test_a_session(audited):

@@ -54,6 +54,42 @@ def stream(server, query="", headers=LINES) -> list[dict]:
 
 
 class TestFilters:
+    def test_states(self, own_server):
+        """One state or several, together with other filters; also in bulk actions."""
+        server = own_server
+        assert server.ask("PUT", "/queues/mail", b'{"paused": true}').status == 201
+        later = add(server, "http://a.example/")
+        held = add(server, "http://a.example/", queue="mail", delay_seconds=0)
+        other = add(server, "http://b.example/", queue="mail", delay_seconds=0)
+        failed = server.run(b"7")["id"]
+        assert found(server, state="scheduled") == [later]
+        assert found(server, state="held") == [other, held]
+        assert found(server, state="held,scheduled", host="a.example") == [held, later]
+        assert found(server, state="due") == found(server, state="running") == []
+        assert found(server) == [failed, other, held, later]
+        check_problem(
+            server.ask("GET", "/tasks?state=pending"), 422, "state must be one of due, scheduled"
+        )
+        filters = {"state": ["held", "due"], "host": "b.example"}
+        for dry_run in (True, False):
+            body = json.dumps({**filters, "dry_run": dry_run}).encode()
+            assert server.ask("POST", "/tasks/cancel", body).json["count"] == 1
+        assert found(server, state="held") == [held]
+        check_problem(server.ask("POST", "/tasks/cancel", b'{"state": 7}'), 422, "state must be")
+
+    def test_the_oldest_first(self, own_server):
+        """Pages and streams in this order, whose links lead to newer tasks."""
+        ids = [add(own_server, "http://a.example/") for _ in range(5)]
+        answer = own_server.ask("GET", "/tasks?order=oldest&limit=2")
+        pages = [[task["id"] for task in answer.json]]
+        while (link := answer.header("link")) is not None:
+            answer = own_server.ask("GET", link.partition(">")[0].removeprefix("<"))
+            pages.append([task["id"] for task in answer.json])
+        assert [task_id for page in pages for task_id in page] == ids
+        assert [task["id"] for task in stream(own_server, "order=oldest&fields=id")] == ids
+        assert found(own_server, order="newest") == ids[::-1]
+        check_problem(own_server.ask("GET", "/tasks?order=up"), 422, "order must be one of newest")
+
     def test_each(self, own_server):
         """By queue, tags, host, error, text in the URL, and all of them together."""
         server = own_server

@@ -11,6 +11,7 @@ import pytest
 from taskflow.api import monitoring
 from taskflow.api.app import create_app
 from taskflow.model.task import NewTask
+from taskflow.model.task_states import TaskState
 from taskflow.service import open_store
 from tests.api.client import check_problem
 from tests.api.live import LiveServer
@@ -50,7 +51,8 @@ def test_finished_tasks_are_counted(empty_url, target):
             server.run(json.dumps(target.url + path).encode())
         reported = stats(server)
     [queue] = reported["queues"]
-    assert list(queue) == ["queue", "counts", "oldest_waiting_seconds", "finished"]
+    assert list(queue) == ["queue", "counts", "oldest_waiting_seconds", "finished", "states"]
+    assert queue["states"] == {state: {"count": 0, "is_exact": True} for state in TaskState}
     assert queue["queue"] == "default"
     assert list(queue["counts"]) == STATUSES
     assert list(queue["counts"].values()) == [0, 0, 2, 1, 0]
@@ -61,6 +63,33 @@ def test_finished_tasks_are_counted(empty_url, target):
         "CANCELED": dict.fromkeys(WINDOWS, 0),
     }
     assert reported["total"] == {name: value for name, value in queue.items() if name != "queue"}
+
+
+def test_tasks_are_counted_by_state(empty_url):
+    """In total, by queue and of one queue: tasks of a paused queue are held, not due."""
+    with LiveServer(database_url=empty_url) as server:
+        assert server.ask("PUT", "/queues/mail", b'{"paused": true}').status == 201
+        for delay_seconds in (0, 0, 3600):
+            task = {"payload": "http://x/", "queue": "mail", "delay_seconds": delay_seconds}
+            assert server.post(json.dumps(task).encode()).status == 201
+        scheduled = server.post(b'{"payload": "http://x/", "delay_seconds": 3600}')
+        assert scheduled.status == 201
+        reported, picked = stats(server), stats(server, "?queue=mail")
+        queues = {one["name"]: one for one in server.ask("GET", "/queues").json}
+        shown = server.ask("GET", "/queues/mail").json
+    in_mail = {"held": 2, "scheduled": 1}
+    assert counted(reported["total"]) == {"held": 2, "scheduled": 2}
+    default, mail = reported["queues"]
+    assert counted(default) == counted(queues["default"]) == {"scheduled": 1}
+    for one in (mail, picked["queues"][0], queues["mail"], shown):
+        assert counted(one) == in_mail
+    assert counted(picked["total"]) == {"held": 2, "scheduled": 2}
+
+
+def counted(shown) -> dict[str, int]:
+    """The states that have tasks."""
+    assert all(one["is_exact"] for one in shown["states"].values())
+    return {state: one["count"] for state, one in shown["states"].items() if one["count"]}
 
 
 def test_queues_are_listed_by_name(queues_server):

@@ -313,7 +313,7 @@ def test_bash_completes_by_the_script(cli):
         }
         complete_as taskflow s
         complete_as taskflow queues p
-        complete_as taskflow list --st
+        complete_as taskflow list --statu
     """
     output = subprocess.run(
         ["bash", "-c", script],

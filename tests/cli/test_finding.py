@@ -43,8 +43,14 @@ class TestList:
         wanted = hand_in(
             memory_server, payload=target.url + "/404?f", queue="filtered", tags={"a": 1}
         )
-        hand_in(memory_server, payload=target.url + "/f", queue="filtered", delay_seconds=3600)
+        later = hand_in(
+            memory_server, payload=target.url + "/f", queue="filtered", delay_seconds=3600
+        )
         memory_server.wait(wanted)
+        states = ("--state", "Scheduled", "--state", "held")
+        rows = cli.ok("list", "--queue", "filtered", *states).rows
+        assert [row[0] for row in rows] == [later]
+        assert "scheduled" in cli.ok("queues", "show", "filtered").out
         for filters in (
             ("--status", "failed", "--status", "COMPLETED"),
             ("--tag", "a=1"),

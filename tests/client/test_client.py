@@ -179,6 +179,9 @@ class TestVerbs:
             newest_first[:2]
         )
         assert [t.tags["n"] for t in await client.list_tasks(tags={"m": mark, "n": 3})] == [3]
+        later = await client.list_tasks(tags={"m": mark}, state=["scheduled", "held"])
+        assert [task.id for task in later] == newest_first
+        assert await client.list_tasks(tags={"m": mark}, state="due") == []
         assert await client.list_tasks(tags={"m": mark}, status=["FAILED", "CANCELED"]) == []
         narrow = client.iter_tasks(
             page=2, status="PENDING", url_contains=mark, created_after=begun, queue="default"

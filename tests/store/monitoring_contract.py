@@ -17,11 +17,13 @@ from tests.store.contract import completed, failed
 from tests.store.failures_contract import FailureContract
 from tests.store.flow_contract import at
 from tests.store.rollups_contract import RollupContract
+from tests.store.states_contract import StatesContract
+from tests.store.views_contract import ViewsContract
 
 FAST, SLOW, LONG = "fast.example", "slow.example:8080", "long.example"
 
 
-class MonitoringContract(RollupContract, FailureContract):
+class MonitoringContract(RollupContract, FailureContract, StatesContract, ViewsContract):
     """The conformance suite, this part of it included."""
 
     async def run_one(

@@ -108,7 +108,15 @@ class TestEncryptedPostgresStore(Contract):
 # They neither take nor return payloads, templates or results.
 PASSED_ON = {
     "archive",
-    *("queues_of", "count_pending", "count", "fold_counts", "delete_expired_keys", "promote"),
+    *(
+        "queues_of",
+        "status_codes",
+        "count_pending",
+        "count",
+        "fold_counts",
+        "delete_expired_keys",
+        "promote",
+    ),
     *("release", "lost_claims", "wait_for_work", "wait_for_cancellations"),
     *("renew", "retire", "rescue", "reconcile"),
     *("delete", "cancel_many", "retry_many", "delete_many", "expire", "seconds_to_expiry"),

@@ -11,10 +11,11 @@ import psycopg
 import pytest
 import trio
 
-from taskflow.model.filter import TaskFilter
+from taskflow.model.filter import PageOrder, TaskFilter
 from taskflow.model.outcome import ErrorType
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.task import TaskStatus
+from taskflow.model.task_states import TaskState
 from taskflow.settings import Settings
 from taskflow.store.base.listing import MAX_SCANNED, PAGE_BUDGET_BYTES
 from taskflow.store.postgres import search
@@ -105,6 +106,15 @@ SEARCHES = {
     ),
     "a failure": (TaskFilter(failure=uuid.UUID(int=1)), BY_FAILURE),
     "tasks that left a failure": (TaskFilter(failure=uuid.UUID(int=2)), BY_FAILURE),
+    "due tasks": (TaskFilter(states=(TaskState.DUE,)), BY_STATUS),
+    "states of a rare kind": (
+        TaskFilter(states=(TaskState.RETRYING, TaskState.HELD), queue="rare"),
+        BY_STATUS,
+    ),
+    "states of both statuses": (
+        TaskFilter(states=(TaskState.DUE, TaskState.RUNNING)),
+        BY_PRIMARY_KEY,
+    ),
     "an error": (TaskFilter(error_type=ErrorType.TIMEOUT), BY_PRIMARY_KEY),
 }
 
@@ -138,9 +148,16 @@ def id_at(place: int) -> uuid.UUID:
     return uuid.UUID(f"01900000-0000-7000-8000-{place:012x}")
 
 
-def plan_of(connection, wanted: TaskFilter, *, before: uuid.UUID | None, mode: str) -> dict:
+def plan_of(
+    connection,
+    wanted: TaskFilter,
+    *,
+    before: uuid.UUID | None,
+    mode: str,
+    order: PageOrder = PageOrder.NEWEST,
+) -> dict:
     """The plan of a window, made for its values (``custom``) or for any (``generic``)."""
-    page = Search(wanted, LIMIT, before, PAGE_BUDGET_BYTES)
+    page = Search(wanted, LIMIT, before, PAGE_BUDGET_BYTES, order=order)
     values = {**parameters_for(page), "window": WINDOW, "limit": LIMIT + 1}
     names: list[str] = []
 
@@ -149,10 +166,10 @@ def plan_of(connection, wanted: TaskFilter, *, before: uuid.UUID | None, mode: s
             names.append(match[1])
         return f"${names.index(match[1]) + 1}"
 
-    statement = re.sub(r"%\((\w+)\)[sb]", numbered, statement_for(wanted))
+    statement = re.sub(r"%\((\w+)\)[sb]", numbered, statement_for(wanted, order))
     with connection.transaction(), psycopg.ClientCursor(connection) as cursor:
         cursor.execute(f"SET LOCAL plan_cache_mode = force_{mode}_plan")
-        cursor.execute(search._SETTINGS)
+        cursor.execute(search.SETTINGS)
         cursor.execute(f"PREPARE walk AS {statement}")
         places = ", ".join(["%s"] * len(names))
         cursor.execute(
@@ -188,6 +205,21 @@ def test_a_window_touches_few_buffers(full_table, name, before, mode):
     for node in scans:
         assert node["Actual Rows"] * node["Actual Loops"] <= WINDOW
         assert node.get("Rows Removed by Filter", 0) * node["Actual Loops"] <= WINDOW
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_the_oldest_first_costs_the_same(full_table, name):
+    """The same index is scanned in the other direction, from the middle on."""
+    wanted, indexes = SEARCHES[name]
+    middle = id_at(ROWS // 2)
+    plan = plan_of(full_table, wanted, before=middle, mode="generic", order=PageOrder.OLDEST)
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= MAX_BUFFERS
+    nodes = [node for node in nodes_of(plan) if node.get("Relation Name") not in COUNTS]
+    assert not {node["Node Type"] for node in nodes} & {"Seq Scan", "Bitmap Heap Scan"}
+    scans = [node for node in nodes if "Index Name" in node]
+    assert {node["Index Name"] for node in scans} >= indexes - {"taskflow_tags_of_task"}
+    for node in scans:
+        assert node["Actual Rows"] * node["Actual Loops"] <= WINDOW
 
 
 @pytest.mark.parametrize("name", SEARCHES)

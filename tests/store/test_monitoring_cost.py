@@ -17,6 +17,7 @@ from tests.api.conftest import open_database
 
 ROWS = 100_000
 RUNNING = 500
+COUNTED = 1000
 
 FILL = """
 INSERT INTO taskflow_tasks (status, size_bytes, payload, result, started_at, finished_at, error,
@@ -44,6 +45,10 @@ MAX_BUFFERS = {
     "hosts_held": 10,
     "host_held": 10,
     "finished_by_minute": 50,
+    # The due tasks, and the running ones.
+    "count_states": 4 * COUNTED + 4 * RUNNING + 100,
+    "count_states_of_queues": 4 * COUNTED + 4 * RUNNING + 100,
+    "all_limits": 20,
 }
 PARAMETERS = {
     "list_nodes": {"limit": 1000, "tasks": LISTED_TASKS},
@@ -52,6 +57,9 @@ PARAMETERS = {
     "hosts_held": {"limit": 100},
     "host_held": {"host": "1.example"},
     "finished_by_minute": {"queue": None, "minutes": HISTORY_MINUTES},
+    "count_states": {"limit": COUNTED, "queues": None},
+    "count_states_of_queues": {"limit": COUNTED, "queues": ["default"]},
+    "all_limits": {"limit": 100},
 }
 
 

@@ -3,7 +3,7 @@
 import { asObject, known, misplaced, type Names } from "./arguments.js";
 import { checkDate, jsonOf, type Parameter, shown } from "./calls.js";
 import { InvalidArgument } from "./errors.js";
-import type { BulkRequest, TaskRequest, TaskStatus } from "./schemas.js";
+import type { BulkRequest, TaskRequest, TaskState, TaskStatus } from "./schemas.js";
 
 /** A URL to fetch, a whole request as an object, or any other JSON except null. */
 export type Payload = TaskRequest["payload"];
@@ -21,8 +21,9 @@ export type TaskOptions = Omit<TaskRequest, "payload" | Moments> & {
 type FilterMoments = "created_after" | "created_before" | "finished_after" | "finished_before";
 
 /** The filters of tasks; a task must match all of them. */
-export type Filters = Omit<BulkRequest, "all" | "dry_run" | "status" | FilterMoments> & {
+export type Filters = Omit<BulkRequest, "all" | "dry_run" | "status" | "state" | FilterMoments> & {
   status?: TaskStatus | readonly TaskStatus[];
+  state?: TaskState | readonly TaskState[];
 } & { [name in FilterMoments]?: Moment };
 
 const FILTERS: Names<Filters> = {
@@ -40,6 +41,7 @@ const FILTERS: Names<Filters> = {
   parent: true,
   failure: true,
   status: true,
+  state: true,
   tags: true,
 };
 // They concern the call, not the task.

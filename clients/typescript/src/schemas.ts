@@ -41,12 +41,14 @@ export interface AcceptedLine {
  * - `endpoint.rotate`: The signing secret of an endpoint was rotated.
  * - `endpoint.recover`: FAILED deliveries of an endpoint were sent again; `count` is their number.
  * - `endpoint.delete`: An endpoint was deleted.
+ * - `view.put`: A view of the dashboard was saved.
+ * - `view.delete`: A saved view of the dashboard was deleted.
  * - `session.sign_in`: A user signed in to the dashboard.
  * - `session.sign_out`: A user signed out of the dashboard.
  * - `session.rejected`: Sign-ins with an unknown key were rejected; `count` is their number.
  * - `key.rejected`: Requests with an unknown key were rejected; `count` is their number.
  */
-export type Action = "task.cancel" | "task.retry" | "task.skip" | "task.delete" | "tasks.cancel" | "tasks.retry" | "tasks.delete" | "queue.purge" | "queue.pause" | "queue.resume" | "queue.change" | "schedule.put" | "schedule.pause" | "schedule.resume" | "schedule.run" | "schedule.delete" | "credential.put" | "credential.delete" | "signing_keys.rotate" | "group.close" | "group.cancel" | "group.retry" | "topic.put" | "topic.delete" | "endpoint.put" | "endpoint.rotate" | "endpoint.recover" | "endpoint.delete" | "session.sign_in" | "session.sign_out" | "session.rejected" | "key.rejected";
+export type Action = "task.cancel" | "task.retry" | "task.skip" | "task.delete" | "tasks.cancel" | "tasks.retry" | "tasks.delete" | "queue.purge" | "queue.pause" | "queue.resume" | "queue.change" | "schedule.put" | "schedule.pause" | "schedule.resume" | "schedule.run" | "schedule.delete" | "credential.put" | "credential.delete" | "signing_keys.rotate" | "group.close" | "group.cancel" | "group.retry" | "topic.put" | "topic.delete" | "endpoint.put" | "endpoint.rotate" | "endpoint.recover" | "endpoint.delete" | "view.put" | "view.delete" | "session.sign_in" | "session.sign_out" | "session.rejected" | "key.rejected";
 
 /** An attempt as the API shows it; the field order is the order of the JSON. */
 export interface AttemptRecord {
@@ -224,6 +226,8 @@ export interface BulkRequest {
   failure?: string;
   /** Only tasks with this status, or one of several. */
   status?: TaskStatus | TaskStatus[];
+  /** Only tasks that are in this state now, or in one of several. */
+  state?: TaskState | TaskState[];
   /** Only tasks that have all of these tags. */
   tags?: Record<string, string | number | boolean>;
   /** Whether the action is for all tasks, if there is no filter. */
@@ -1088,6 +1092,14 @@ export type OnParentFailure = "cancel" | "run" | "fail";
  */
 export type Overlap = "allow" | "skip" | "cancel_previous";
 
+/**
+ * The order of the tasks in a list.
+ *
+ * - `newest`: The newest task first.
+ * - `oldest`: The oldest task first.
+ */
+export type PageOrder = "newest" | "oldest";
+
 /** Percentiles of durations in seconds, with a relative error of at most 10 %. */
 export interface Percentiles {
   /** The median. */
@@ -1175,6 +1187,11 @@ export interface Queue {
   oldest_waiting_seconds: number | null;
   /** Number of its tasks that finished recently, by final status. */
   finished: Partial<Record<TaskStatus, RecentCounts>>;
+  /**
+   * Number of its tasks by state, of those that have not finished. Unlike `counts`, it depends on
+   * the time: a scheduled task becomes due without a change.
+   */
+  states: Partial<Record<TaskState, StateCount>>;
 }
 
 /**
@@ -1255,6 +1272,11 @@ export interface QueueStatistics {
   oldest_waiting_seconds: number | null;
   /** Number of its tasks that finished recently, by final status. */
   finished: Partial<Record<TaskStatus, RecentCounts>>;
+  /**
+   * Number of its tasks by state, of those that have not finished. Unlike `counts`, it depends on
+   * the time: a scheduled task becomes due without a change.
+   */
+  states: Partial<Record<TaskState, StateCount>>;
 }
 
 /** A rate limit for starting tasks. */
@@ -1602,6 +1624,17 @@ export interface SeriesPoint {
  */
 export type Span = "1h" | "24h" | "7d" | "30d" | "90d";
 
+/** The number of tasks in a state. */
+export interface StateCount {
+  /** The number of tasks, or a lower bound of it. */
+  count: number;
+  /**
+   * Whether it is the number. Otherwise there are too many tasks to count, and there are at least
+   * `count` in this state.
+   */
+  is_exact: boolean;
+}
+
 /** The last line of a stream that broke off. */
 export interface StreamError {
   /** Why it broke off. */
@@ -1633,10 +1666,11 @@ export interface StreamSummary {
  * - `group`: A group: the target is its id.
  * - `topic`: A topic: the target is its name.
  * - `endpoint`: An endpoint of a topic: the target is the name of the topic, a slash and its name.
+ * - `view`: A saved view of the dashboard: the target is its name.
  * - `session`: A session of the dashboard.
  * - `key`: An API key.
  */
-export type TargetKind = "task" | "tasks" | "queue" | "schedule" | "credential" | "signing_keys" | "group" | "topic" | "endpoint" | "session" | "key";
+export type TargetKind = "task" | "tasks" | "queue" | "schedule" | "credential" | "signing_keys" | "group" | "topic" | "endpoint" | "view" | "session" | "key";
 
 /** A task as the API shows it; the field order is the order of the JSON. */
 export interface Task {
@@ -1967,6 +2001,20 @@ export interface TaskRequest {
   on_parent_failure?: OnParentFailure | null;
 }
 
+/**
+ * The state of a task that is PENDING or RUNNING.
+ *
+ * - `due`: It starts as soon as a worker is idle.
+ * - `scheduled`: It is due later, and no attempt has started.
+ * - `retrying`: It is due later, after an attempt that failed or was postponed.
+ * - `held`: It is due, but a paused queue, a limit or a circuit breaker holds it.
+ * - `waiting_for_parents`: Its parents have not finished.
+ * - `waiting_for_order`: Tasks with the same order key come first.
+ * - `running`: A node runs it.
+ * - `parked`: It is RUNNING: its target has accepted the work, and its outcome is not known yet.
+ */
+export type TaskState = "due" | "scheduled" | "retrying" | "held" | "waiting_for_parents" | "waiting_for_order" | "running" | "parked";
+
 /** The statistics of tasks, by queue and in total. */
 export interface TaskStatistics {
   /** Queues that have tasks or finished one within the last hour, by name. */
@@ -2089,6 +2137,11 @@ export interface TotalStatistics {
   oldest_waiting_seconds: number | null;
   /** Number of tasks that finished recently, by final status. */
   finished: Partial<Record<TaskStatus, RecentCounts>>;
+  /**
+   * Number of tasks by state, of those that have not finished. Unlike `counts`, it depends on the
+   * time: a scheduled task becomes due without a change.
+   */
+  states: Partial<Record<TaskState, StateCount>>;
 }
 
 /** A key that one task of a queue can have at a time. */

@@ -18,7 +18,7 @@ export async function accepted(client: Client, request: Request): Promise<void> 
   const task: Task = await client.submit("https://example.com/", options, { waitSeconds: 10 });
   await client.submit({ url: "https://example.com/", method: "PUT", body: { answer: 42 } });
   const result: TaskResult = resultOf(task);
-  const filters: Filters = { status: ["FAILED", "CANCELED"], created_after: "2026-11-24T06:57:50Z" };
+  const filters: Filters = { status: ["FAILED", "CANCELED"], state: "held", created_after: "2026-11-24T06:57:50Z" };
   for await (const one of client.iterTasks(filters, { fields: ["error_type"] })) {
     const kind: string | null = one.error_type;
     console.log(kind, result.status_code);

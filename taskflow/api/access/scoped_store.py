@@ -18,7 +18,7 @@ from taskflow.model import graphs
 from taskflow.model.audit import Actor, NewEntry
 from taskflow.model.errors import Forbidden, GroupClosed, QueueNotFound, Unprocessable
 from taskflow.model.event import ALL_EVENTS, EventFilter
-from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.filter import NO_FILTER, PageOrder, TaskFilter
 from taskflow.model.graphs import parent_ids
 from taskflow.model.grouped_failures import OPEN_FAILURES, Failure, FailureFilter
 from taskflow.model.groups import (
@@ -44,6 +44,7 @@ from taskflow.model.schedule import (
     StoredSchedule,
 )
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, IdempotencyKey, NewTask, Task
+from taskflow.model.task_states import MAX_COUNTED, StateCounts
 from taskflow.model.topic_events import NewEvent
 from taskflow.model.topics import (
     EndpointChange,
@@ -52,6 +53,7 @@ from taskflow.model.topics import (
     Topic,
     TopicChange,
 )
+from taskflow.model.views import View
 from taskflow.store.base.events import EventPage
 from taskflow.store.base.grouped_failures import FailureStore
 from taskflow.store.base.groups import AddedGroup, GroupPage
@@ -106,6 +108,7 @@ class ScopedStore:
         self.monitoring: Final = ScopedMonitoring(store.monitoring, scope)
         self.rollups: Final = ScopedRollups(store.rollups, scope)
         self.failures: Final = ScopedFailures(store.failures, scope)
+        self.views: Final = ScopedViews()
 
     async def add(self, tasks: Sequence[NewTask]) -> list[Task]:
         await self._check(tasks)
@@ -139,6 +142,9 @@ class ScopedStore:
     async def attempts(self, task_id: uuid.UUID) -> list[AttemptRecord] | None:
         return await self._store.attempts(task_id) if await self._has(task_id) else None
 
+    async def status_codes(self, task_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, int]:
+        return await self._store.status_codes(await self._ids_of(task_ids))
+
     async def page(
         self,
         *,
@@ -146,9 +152,12 @@ class ScopedStore:
         before: uuid.UUID | None = None,
         filter: TaskFilter = NO_FILTER,
         without: Collection[str] = (),
+        order: PageOrder = PageOrder.NEWEST,
     ) -> Page:
         wanted = msgspec.structs.replace(filter, scope=self._scope.narrowed_to(filter.queue))
-        return await self._store.page(limit=limit, before=before, filter=wanted, without=without)
+        return await self._store.page(
+            limit=limit, before=before, filter=wanted, without=without, order=order
+        )
 
     async def count(
         self, *, limit: int, queue: str | None = None, is_after_write: bool = False
@@ -519,6 +528,19 @@ class ScopedSchedules:
             return False
 
 
+class ScopedViews:
+    """No views: those that are saved may name queues of others."""
+
+    async def all(self) -> Sequence[View]:
+        return ()
+
+    async def put(self, view: View, *, by: Actor | None = None) -> NoReturn:  # noqa: ARG002
+        refuse_scope()
+
+    async def delete(self, name: str, *, by: Actor | None = None) -> NoReturn:  # noqa: ARG002
+        refuse_scope()
+
+
 class ScopedMonitoring:
     """The throughput of the queues in a scope; nodes and hosts serve all queues."""
 
@@ -528,6 +550,13 @@ class ScopedMonitoring:
 
     async def history(self, queue: str | None = None) -> list[Minute]:
         return await self._monitoring.history(queue, self._scope)
+
+    async def states(
+        self, *, limit: int = MAX_COUNTED, queue: str | None = None, is_after_write: bool = False
+    ) -> StateCounts:
+        return await self._monitoring.states(
+            limit=limit, queue=queue, is_after_write=is_after_write, scope=self._scope
+        )
 
     async def nodes(self, limit: int, *, tasks: int = LISTED_TASKS) -> NoReturn:  # noqa: ARG002
         refuse_scope()

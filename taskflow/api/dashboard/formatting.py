@@ -111,6 +111,15 @@ def clock(value: dt.datetime) -> str:
     return f"{value.astimezone(dt.UTC):%H:%M:%S}"
 
 
+def relative(value: dt.datetime, now: dt.datetime) -> str:
+    """Return how long ago a time was, or in how long it will be, in its largest unit."""
+    seconds = (now - value).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    text = display.duration(round(abs(seconds)), units=1)
+    return f"{text} ago" if seconds > 0 else f"in {text}"
+
+
 def iso(value: dt.datetime) -> str:
     """Return a time for the ``datetime`` attribute."""
     return value.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from quart import Blueprint, Response, request
 
-from taskflow.api.access.request_caller import actor_of_request, store_of_request
+from taskflow.api.access.request_caller import (
+    actor_of_request,
+    scope_of_request,
+    store_of_request,
+)
 from taskflow.api.access.sessions import PATH
 from taskflow.api.bulk_actions import BulkAction, BulkResult, bulk_actions_of, run_bulk_action
 from taskflow.api.dashboard.live_region import refreshed
 from taskflow.api.dashboard.pages import page, viewer
+from taskflow.api.dashboard.task_columns import COLUMNS, finished_ids, row_of, shown_columns
+from taskflow.api.dashboard.task_tabs import count_tabs, shown_tabs
+from taskflow.api.dashboard.views import saved_views
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body
 from taskflow.model.errors import TaskNotFound, Unprocessable
+from taskflow.model.filter import PageOrder, tag_text
 from taskflow.model.outcome import ErrorType
-from taskflow.model.task import TaskStatus
+from taskflow.model.task import Task
+from taskflow.model.time_text import time_of
 from taskflow.schema.filters import BulkSelection
 from taskflow.schema.query import PAGE_QUERY, PageRequest, cursor_of
 from taskflow.store.base.store import TaskStore
 
 LIMIT: Final = 50
-_OTHER_PARAMETERS: Final = frozenset({"cursor", "limit", "fields"})
+MAX_SUGGESTED: Final = 100
+_OTHER_PARAMETERS: Final = frozenset({"cursor", "limit", "fields", "columns", "order"})
+_SEVERAL: Final = ("status", "state")
+_TIMES: Final = ("created_after", "created_before", "finished_after", "finished_before")
+# The form shows these at once, and the tabs the first two.
+_MAIN_FILTERS: Final = frozenset({*_SEVERAL, "queue", "url_contains", "host", "created_after"})
 _PARTICIPLES: Final = {"cancel": "canceled", "retry": "retried", "delete": "deleted"}
+
+
+class Suggestions(NamedTuple):
+    """Values that the fields of the form suggest."""
+
+    queue: Sequence[str] = ()
+    host: Sequence[str] = ()
+    tag: Sequence[str] = ()
+
+
+NO_SUGGESTIONS: Final = Suggestions()
 
 
 def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
@@ -33,22 +59,42 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 
     @routes.get(f"{PATH}/tasks")
     async def tasks() -> Response:
-        query = given_parameters()
+        query, mine = given_parameters(), store_of_request(store)
         try:
             wanted = _page_request(query)
+            shown = shown_columns(query.get("columns", []))
         except Unprocessable as error:
-            return await page("tasks.html", status=422, **_form(query), error=str(error), tasks=[])
+            empty = {
+                "tasks": [],
+                "columns": shown_columns([]),
+                "suggestions": NO_SUGGESTIONS,
+                "views": (),
+            }
+            tabs = shown_tabs(_filters(query), None)
+            return await page(
+                "tasks.html", status=422, **_form(query), **empty, tabs=tabs, error=str(error)
+            )
+        loaded = await _load(mine, query, wanted)
         return await page(
-            "tasks.html", **_form(query), **await _load(store_of_request(store), query, wanted)
+            "tasks.html",
+            **_form(query),
+            **loaded,
+            columns=shown,
+            suggestions=await _suggestions(mine, loaded["tasks"]),
+            views=await saved_views(mine),
+            may_save=scope_of_request() is None,
         )
 
     @routes.get(f"{PATH}/tasks/live")
     async def tasks_live() -> Response:
         query, user, mine = given_parameters(), viewer(), store_of_request(store)
-        wanted = _page_request(query)
+        columns = shown_columns(query.get("columns", []))
+        _page_request(query)  # validates it
 
         async def load() -> dict[str, Any]:
-            return {**_form(query), **await _load(mine, query, wanted), "viewer": user}
+            # Each time anew: "2h" moves on.
+            loaded = await _load(mine, query, _page_request(query))
+            return {**_form(query), **loaded, "columns": columns, "viewer": user}
 
         return refreshed(feed, "tasks_region.html", load)
 
@@ -79,37 +125,98 @@ def _page_request(given: Mapping[str, list[str]]) -> PageRequest:
     Raises:
         Unprocessable: A parameter is invalid.
     """
-    several = {**given, "status": [",".join(given["status"])]} if "status" in given else given
-    return PAGE_QUERY.read_query({"limit": [str(LIMIT)], **several})
+    several = {name: [",".join(given[name])] for name in _SEVERAL if name in given}
+    times = {name: [_time_text(name, given[name])] for name in _TIMES if name in given}
+    asked = {name: texts for name, texts in given.items() if name != "columns"}
+    return PAGE_QUERY.read_query({"limit": [str(LIMIT)], **asked, **several, **times})
+
+
+def _time_text(name: str, texts: list[str]) -> str:
+    """Return a time as ``GET /tasks`` reads it.
+
+    Raises:
+        Unprocessable: It is no time.
+    """
+    try:
+        return time_of(" ".join(texts), dt.datetime.now(dt.UTC)).isoformat()
+    except ValueError as error:
+        raise Unprocessable(f"{name} must be {error}") from None
 
 
 async def _load(
     store: TaskStore, given: Mapping[str, list[str]], wanted: PageRequest
 ) -> dict[str, Any]:
+    # One after the other: in parallel, every open page would take several connections of the pool.
     with store_timeout():
         found = await store.page(
-            limit=wanted.limit, before=wanted.before, filter=wanted.filter, without={"result"}
+            limit=wanted.limit,
+            before=wanted.before,
+            filter=wanted.filter,
+            without={"result"},
+            order=wanted.order,
         )
+        codes = await store.status_codes(finished_ids(found.tasks))
+        counts = await count_tabs(store, _filters(given))
+    now = dt.datetime.now(dt.UTC) if counts is None else counts.at
     next_query = None
     if found.next_before is not None:
         next_query = query_of({**given, "cursor": [cursor_of(found.next_before)]})
-    return {"tasks": found.tasks, "next_query": next_query, "is_first": wanted.cursor is None}
+    return {
+        "tasks": found.tasks,
+        "rows": {task.id: row_of(task, now, codes.get(task.id)) for task in found.tasks},
+        "now": now,
+        "tabs": shown_tabs(_kept(given), counts),
+        "next_query": next_query,
+        "is_first": wanted.cursor is None,
+    }
+
+
+async def _suggestions(store: TaskStore, tasks: Sequence[Task]) -> Suggestions:
+    """Return values for the fields of the form; hosts are of all queues, so a scope hides them."""
+    with store_timeout():
+        settings = await store.queues.first(MAX_SUGGESTED)
+        counted = await store.count(limit=MAX_SUGGESTED)
+        hosts = [] if scope_of_request() else await store.monitoring.hosts(MAX_SUGGESTED)
+    tags = {f"{name}:{tag_text(value)}" for task in tasks for name, value in task.tags.items()}
+    return Suggestions(
+        queue=sorted(settings.keys() | {one.queue for one in counted.queues})[:MAX_SUGGESTED],
+        # Filters are for hosts without their port.
+        host=sorted({_without_port(one.host) for one in hosts}),
+        tag=sorted(tags)[:MAX_SUGGESTED],
+    )
+
+
+def _without_port(host: str) -> str:
+    name, _, port = host.rpartition(":")
+    return name if name and port.isdigit() else host
 
 
 def _form(given: Mapping[str, list[str]]) -> dict[str, Any]:
-    filters = _filters(given)
+    filters, is_oldest_first = _filters(given), given.get("order") == [PageOrder.OLDEST]
     return {
         "given": {name: ", ".join(texts) for name, texts in given.items()},
-        "statuses": list(TaskStatus),
+        "given_columns": given.get("columns", []),
+        "all_columns": COLUMNS,
         "error_types": list(ErrorType),
         "query": query_of(filters),
+        "full_query": query_of(_kept(given)),
+        "query_of": query_of,
+        "is_oldest_first": is_oldest_first,
+        "other_order": query_of(
+            {**_kept(given), "order": [PageOrder.NEWEST if is_oldest_first else PageOrder.OLDEST]}
+        ),
         "is_filtered": bool(filters),
-        "has_more": bool(filters.keys() - {"status", "queue", "url_contains"}),
+        "has_more": bool(filters.keys() - _MAIN_FILTERS),
     }
 
 
 def _filters(given: Mapping[str, list[str]]) -> dict[str, list[str]]:
     return {name: texts for name, texts in given.items() if name not in _OTHER_PARAMETERS}
+
+
+def _kept(given: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return the parameters that links keep: the filters and the columns."""
+    return {name: texts for name, texts in given.items() if name not in ("cursor", "limit")}
 
 
 def query_of(given: Mapping[str, list[str]]) -> str:

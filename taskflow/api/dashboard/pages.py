@@ -18,6 +18,7 @@ from taskflow.api.dashboard import formatting
 from taskflow.api.dashboard.navigation import Viewer, navigation
 from taskflow.api.dashboard.series import SPANS
 from taskflow.checkpoints import Checkpoints
+from taskflow.model.filter import tag_text
 from taskflow.model.task import Task
 from taskflow.store.base.partial_reads import missing_parts
 from taskflow.version import __version__
@@ -66,14 +67,14 @@ def install(routes: Blueprint) -> None:
         name: getattr(formatting, name)
         for name in (
             *("visible", "count", "percent", "seconds", "size", "moment", "clock", "iso"),
-            *("short", "target", "limits", "hold", "wait", "egress_label"),
+            *("short", "target", "limits", "hold", "wait", "egress_label", "relative"),
         )
     }
 
     @routes.record_once
     def record(state: Any) -> None:
         environment = state.app.jinja_env
-        environment.filters.update(filters, in_turns=in_turns)
+        environment.filters.update(filters, in_turns=in_turns, tag_text=tag_text)
         environment.globals.update(
             asset=assets.url_of, version=__version__, navigation=navigation, spans=SPANS
         )

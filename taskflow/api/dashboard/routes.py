@@ -25,10 +25,12 @@ from taskflow.api.dashboard import (
     pages,
     queues,
     schedules,
+    selection,
     sign_in,
     submit_form,
     task,
     topics,
+    views,
 )
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import headers_of, problem_of
@@ -66,6 +68,8 @@ def dashboard_routes(  # noqa: PLR0913 - all that it is made of
     pages.install(routes)
     overview.add_routes(routes, store, feed)
     listing.add_routes(routes, store, feed)
+    selection.add_routes(routes, store)
+    views.add_routes(routes, store)
     task.add_routes(routes, store, feed)
     failure_pages.add_routes(routes, store)
     groups.add_routes(routes, store)

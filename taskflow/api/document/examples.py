@@ -18,11 +18,12 @@ from taskflow.model.options import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
 from taskflow.model.order_keys import OnFailure
 from taskflow.model.outcome import ErrorType, KeptResponse, Response
 from taskflow.model.queue_limits import Hold, HoldReason, HostLimits, Rate
-from taskflow.model.queues import Line, Queue, TaskStatistics, queue_of, total_of
+from taskflow.model.queues import Line, Queue, TaskStatistics, queue_of, total_of, with_states
 from taskflow.model.rollups import Percentiles, Series, SeriesPoint
 from taskflow.model.schedule import Missed, NextRuns, Schedule
 from taskflow.model.sealed_credential import CredentialSummary, CredentialUsers
 from taskflow.model.task import DEFAULT_QUEUE, AttemptRecord, AttemptStatus, Task, TaskStatus
+from taskflow.model.task_states import Counted, TaskState, counts_of
 from taskflow.model.topic_events import PublishedEvent
 from taskflow.model.topics import Endpoint, Topic
 
@@ -188,6 +189,11 @@ _LINES: Final = (
     Line(TaskStatus.COMPLETED, 1250, (60.0, 300.0, 1210.0)),
     Line(TaskStatus.FAILED, 3, (0.0, 1.0, 2.0)),
 )
+_COUNTED: Final = [
+    Counted(DEFAULT_QUEUE, TaskState.DUE, 2),
+    Counted(DEFAULT_QUEUE, TaskState.RUNNING, 5),
+]
+STATES: Final = counts_of(_CREATED, _COUNTED)
 QUEUE: Final = Queue(
     name="mail",
     paused=False,
@@ -200,11 +206,15 @@ QUEUE: Final = Queue(
     counts=queue_of("mail", _LINES, 1.204).counts,
     oldest_waiting_seconds=1.204,
     finished=queue_of("mail", _LINES, 1.204).finished,
+    states=STATES.total,
 )
-STATISTICS: Final = TaskStatistics(
-    queues=[queue_of(DEFAULT_QUEUE, _LINES, 1.204)],
-    total=total_of(_LINES, 1.204),
-    complete=True,
+STATISTICS: Final = with_states(
+    TaskStatistics(
+        queues=[queue_of(DEFAULT_QUEUE, _LINES, 1.204)],
+        total=total_of(_LINES, 1.204),
+        complete=True,
+    ),
+    STATES,
 )
 
 MINUTE: Final = Minute(

@@ -37,7 +37,10 @@ def schema_of(kind: Any) -> Json:
 def schemas(routes: Iterable[Route]) -> Json:
     """Return the named types of the routes, with the descriptions of their fields."""
     every = list(routes)
-    sent = _named_types(_kinds_sent(every))
+    in_queries = _named_types(route.query for route in every)
+    # Parameters are described where they are, but refer to their enumerations.
+    choices = {kind for kind in in_queries if issubclass(kind, enum.StrEnum)}
+    sent = _named_types(_kinds_sent(every)) | choices
     shown = _named_types(_kinds_shown(every)) - sent
     _, found = msgspec.json.schema_components((*sent, *shown), ref_template=_SCHEMAS)
     components: Json = plain(found)  # defaults that are tuples become arrays

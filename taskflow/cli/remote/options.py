@@ -140,7 +140,8 @@ def filters_of(options: Mapping[str, Any]) -> Filters:
         click.UsageError: A tag is given twice.
     """
     given = {name: options[name] for name in FILTERS}
-    given |= {"tags": dict_of(given["tags"], "--tag"), "status": list(given["status"]) or None}
+    given["tags"] = dict_of(given["tags"], "--tag")
+    given |= {name: list(given[name]) or None for name in ("status", "state")}
     return cast("Filters", {name: value for name, value in given.items() if value is not None})
 
 

@@ -19,6 +19,7 @@ from taskflow.client.asynchronous.client import Client
 from taskflow.model.display import YES_OR_NO, duration
 from taskflow.model.queues import Queue, limits_text
 from taskflow.model.task import TaskStatus
+from taskflow.model.task_states import number_text
 from taskflow.schema.queues import HostLimitsRequest, QueueRequest, RateRequest
 
 _COLUMNS: Final = (
@@ -246,7 +247,12 @@ def pairs_of(queue: Queue) -> Iterator[tuple[str, object]]:
     yield "credential", queue.credential
     yield "egress proxy", queue.egress_proxy
     yield from ((str(status), queue.counts.get(status, 0)) for status in TaskStatus)
-    yield "oldest pending", None if oldest is None else duration(oldest)
+    yield from (
+        (state.value.replace("_", " "), number_text(number))
+        for state, number in queue.states.items()
+        if number.count and state.status is TaskStatus.PENDING
+    )
+    yield "oldest due", None if oldest is None else duration(oldest)
 
 
 def _state_of(queue: Queue) -> str:

@@ -9,11 +9,12 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.filter import NO_FILTER, PageOrder, TaskFilter
 from taskflow.model.monitoring import LISTED_TASKS, HostDetail, HostRecord, Minute, NodeRecord
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import TaskStatistics
 from taskflow.model.task import AttemptRecord, Task
+from taskflow.model.task_states import MAX_COUNTED, StateCounts
 
 # Attempts of a task whose responses are read: together these are at most 10 MiB.
 MAX_RESPONSES: Final = 100
@@ -29,7 +30,7 @@ MAX_RUNNING_SCANNED: Final = 10_000
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some tasks, newest first, and the id that the next page continues from.
+    """Some tasks in the order of the page, and the id that the next page continues from.
 
     ``next_before`` is ``None`` at the end. A page ends when ``MAX_SCANNED`` tasks were scanned, so
     it may have fewer tasks than requested, even none, and still have a next page.
@@ -79,6 +80,10 @@ class ListingStore(abc.ABC):
         """Return the queue of each of these tasks that exists."""
 
     @abc.abstractmethod
+    async def status_codes(self, task_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, int]:
+        """Return the HTTP status of the last response of each finished task that got one."""
+
+    @abc.abstractmethod
     async def parent_result(
         self, task_id: uuid.UUID, parent: str, *, max_bytes: int
     ) -> ParentResult | None:
@@ -106,16 +111,19 @@ class ListingStore(abc.ABC):
         before: uuid.UUID | None = None,
         filter: TaskFilter = NO_FILTER,
         without: Collection[str] = (),
+        order: PageOrder = PageOrder.NEWEST,
     ) -> Page:
-        """Return a page of tasks, newest first, at a cost that does not depend on their number.
+        """Return a page of tasks, at a cost that does not depend on their number.
 
         Args:
             limit: Maximum number of tasks. A page is shorter if its documents are large, or if
                 few of the scanned tasks match.
-            before: Only tasks older than this id (which need not exist any more).
+            before: Only tasks older than this id (which need not exist any more); with the oldest
+                task first, only newer ones.
             filter: Only tasks that match.
             without: Large fields to leave out: their content is undefined, and they do not count
                 as size of the page.
+            order: The order of the tasks.
         """
 
     @abc.abstractmethod
@@ -151,6 +159,26 @@ class ListingStore(abc.ABC):
 
 class MonitoringStore(abc.ABC):
     """What operators read, at a cost that does not depend on the number of tasks."""
+
+    @abc.abstractmethod
+    async def states(
+        self,
+        *,
+        limit: int = MAX_COUNTED,
+        queue: str | None = None,
+        is_after_write: bool = False,
+        scope: QueueScope | None = None,
+    ) -> StateCounts:
+        """Count the tasks in each state.
+
+        Args:
+            limit: Maximum number of tasks of a state that are counted: if there are more, the
+                count is a lower bound.
+            queue: Only this queue.
+            is_after_write: True if it is part of the response to a write: it does not wait for
+                searches.
+            scope: Only these queues.
+        """
 
     @abc.abstractmethod
     async def nodes(self, limit: int, *, tasks: int = LISTED_TASKS) -> list[NodeRecord]:

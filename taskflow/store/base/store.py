@@ -38,6 +38,7 @@ from taskflow.store.base.signing_keys import SigningKeyStore
 from taskflow.store.base.submission import SubmissionStore
 from taskflow.store.base.task_actions import TaskActionStore
 from taskflow.store.base.topics import TopicStore
+from taskflow.store.base.views import ViewStore
 
 SECRET_BYTES: Final = 32
 
@@ -96,6 +97,7 @@ class TaskStore(
         monitoring: Nodes, hosts and throughput.
         failures: FAILED tasks that have the same cause, as one.
         rollups: Finished tasks, their times and the backlog, by minute and by hour.
+        views: Saved views of the dashboard.
         audit: The audit log.
     """
 
@@ -109,6 +111,7 @@ class TaskStore(
     monitoring: MonitoringStore
     rollups: RollupStore
     failures: FailureStore
+    views: ViewStore
     audit: AuditStore
 
     @abc.abstractmethod

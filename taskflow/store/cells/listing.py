@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
-from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.filter import NO_FILTER, PageOrder, TaskFilter
 from taskflow.model.monitoring import (
     LISTED_TASKS,
     MAX_WAITING_COUNTED,
@@ -29,6 +29,7 @@ from taskflow.model.queues import (
     TotalStatistics,
 )
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
+from taskflow.model.task_states import MAX_COUNTED, StateCounts, merged_counts
 from taskflow.store.base.listing import ListingStore, MonitoringStore, Page, ParentResult
 from taskflow.store.cells.cell import Cells
 
@@ -68,6 +69,15 @@ class CellListing(ListingStore):
         )
         return {task_id: queue for part in parts for task_id, queue in part.items()}
 
+    async def status_codes(self, task_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, int]:
+        parts = await self._cells.by_ids(
+            task_ids,
+            lambda store, ids: store.status_codes(ids),
+            lambda codes: codes.keys(),
+            may_leave_out=True,
+        )
+        return {task_id: code for part in parts for task_id, code in part.items()}
+
     async def parent_result(
         self, task_id: uuid.UUID, parent: str, *, max_bytes: int
     ) -> ParentResult | None:
@@ -86,12 +96,15 @@ class CellListing(ListingStore):
         before: uuid.UUID | None = None,
         filter: TaskFilter = NO_FILTER,
         without: Collection[str] = (),
+        order: PageOrder = PageOrder.NEWEST,
     ) -> Page:
         pages = await self._cells.read(
-            lambda store: store.page(limit=limit, before=before, filter=filter, without=without)
+            lambda store: store.page(
+                limit=limit, before=before, filter=filter, without=without, order=order
+            )
         )
         tasks, next_before = merged_page(
-            [(one.result.tasks, one.result.next_before) for one in pages], limit
+            [(one.result.tasks, one.result.next_before) for one in pages], limit, order
         )
         return Page(tasks, next_before)
 
@@ -127,17 +140,27 @@ async def _wrapped(
 
 
 def merged_page(
-    pages: Iterable[tuple[Sequence[Item], uuid.UUID | None]], limit: int
+    pages: Iterable[tuple[Sequence[Item], uuid.UUID | None]],
+    limit: int,
+    order: PageOrder = PageOrder.NEWEST,
 ) -> tuple[list[Item], uuid.UUID | None]:
-    """Return one page of several, newest first, and the id that the next page continues from.
+    """Return one page of several, and the id that the next page continues from.
 
-    A page that has a next one is known down to that id only, so nothing older is returned.
+    A page that has a next one is known up to that id only, so nothing beyond it is returned.
     """
-    pages = list(pages)
+    pages, is_oldest_first = list(pages), order is PageOrder.OLDEST
     bounds = [bound for _, bound in pages if bound is not None]
-    bound = max(bounds, default=None)
-    items = sorted((one for items, _ in pages for one in items), key=lambda one: one.id)
-    known = [one for one in reversed(items) if bound is None or one.id >= bound]
+    bound = min(bounds, default=None) if is_oldest_first else max(bounds, default=None)
+    items = sorted(
+        (one for items, _ in pages for one in items),
+        key=lambda one: one.id,
+        reverse=not is_oldest_first,
+    )
+    known = [
+        one
+        for one in items
+        if bound is None or one.id == bound or (one.id < bound) == is_oldest_first
+    ]
     if len(known) > limit or (len(known) == limit and len(known) < len(items)):
         return known[:limit], known[limit - 1].id
     return known, bound
@@ -148,6 +171,21 @@ class CellMonitoring(MonitoringStore):
 
     def __init__(self, cells: Cells) -> None:
         self._cells: Final = cells
+
+    async def states(
+        self,
+        *,
+        limit: int = MAX_COUNTED,
+        queue: str | None = None,
+        is_after_write: bool = False,
+        scope: QueueScope | None = None,
+    ) -> StateCounts:
+        found = await self._cells.read(
+            lambda store: store.monitoring.states(
+                limit=limit, queue=queue, is_after_write=is_after_write, scope=scope
+            )
+        )
+        return merged_counts([one.result for one in found])
 
     async def nodes(self, limit: int, *, tasks: int = LISTED_TASKS) -> list[NodeRecord]:
         found = await self._cells.read(lambda store: store.monitoring.nodes(limit, tasks=tasks))

@@ -29,6 +29,7 @@ from taskflow.store.cells.signing_keys import CellSigningKeys
 from taskflow.store.cells.submission import CellSubmission
 from taskflow.store.cells.task_actions import CellTaskActions
 from taskflow.store.cells.topics import CellTopics
+from taskflow.store.cells.views import CellViews
 
 
 class CellStore(
@@ -68,6 +69,7 @@ class CellStore(
         self.monitoring = CellMonitoring(cells)
         self.rollups = CellRollups(cells)
         self.failures = CellFailures(cells)
+        self.views = CellViews(cells)
         self.audit = CellAudit(cells)
 
     async def shared_secret(self, name: str) -> bytes:

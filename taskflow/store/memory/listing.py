@@ -17,7 +17,7 @@ from msgspec import UNSET
 
 from taskflow.checkpoints import Checkpoints
 from taskflow.model.claim_selection import Candidate
-from taskflow.model.filter import NO_FILTER, TaskFilter, matches
+from taskflow.model.filter import NO_FILTER, PageOrder, TaskFilter, matches
 from taskflow.model.monitoring import (
     LISTED_TASKS,
     MAX_WAITING_COUNTED,
@@ -35,9 +35,21 @@ from taskflow.model.monitoring import (
     hosts_of,
     minutes_of,
 )
+from taskflow.model.outcome import ErrorType
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import TaskStatistics, queue_of, total_of
 from taskflow.model.task import AttemptRecord, AttemptStatus, Task, TaskStatus
+from taskflow.model.task_states import (
+    MAX_COUNTED,
+    NOTHING_HELD,
+    Counted,
+    HeldLanes,
+    StateCounts,
+    TaskState,
+    counts_of,
+    held_lanes,
+    state_of,
+)
 from taskflow.store.base.listing import (
     MAX_RESPONSES,
     MAX_SCANNED,
@@ -69,6 +81,17 @@ class MemoryListing(MemoryState, ListingStore):
         await trio.lowlevel.checkpoint()
         return {task.id: task.queue for task in self._find(task_ids)}
 
+    async def status_codes(self, task_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, int]:
+        await trio.lowlevel.checkpoint()
+        return {
+            task.id: code
+            for task in self._find(task_ids)
+            if task.status in (TaskStatus.COMPLETED, TaskStatus.FAILED)
+            and task.error_type not in (ErrorType.POISON, ErrorType.EXPIRED)
+            and (attempts := self._attempts.get(task.id))
+            and (code := attempts[-1].status_code) is not None
+        }
+
     async def parent_result(
         self, task_id: uuid.UUID, parent: str, *, max_bytes: int
     ) -> ParentResult | None:
@@ -99,21 +122,21 @@ class MemoryListing(MemoryState, ListingStore):
         before: uuid.UUID | None = None,
         filter: TaskFilter = NO_FILTER,
         without: Collection[str] = (),
+        order: PageOrder = PageOrder.NEWEST,
     ) -> Page:
         await trio.lowlevel.checkpoint()
-        ids = self._ids_in(filter.scope)
-        end = len(ids) if before is None else bisect.bisect_left(ids, before)
-        begin = max(0, end - MAX_SCANNED)
+        ids, held = self._ids_in(filter.scope), self._held_lanes(filter)
+        scanned, has_more = _window_of(ids, before, order)
         page: list[Task] = []
         size_bytes, checkpoints = 0, Checkpoints()
-        for task_id in reversed(ids[begin:end]):
-            if self._matches(task_id, filter):
+        for task_id in scanned:
+            if self._matches(task_id, filter, held):
                 if len(page) == limit or size_bytes >= PAGE_BUDGET_BYTES:
                     return Page(await self._shown(page), next_before=page[-1].id)
                 page.append(self._tasks[task_id])
                 size_bytes += _size_of(page[-1], without)
             await checkpoints.after(self._scanned_bytes(task_id, filter))
-        return Page(await self._shown(page), next_before=ids[begin] if begin else None)
+        return Page(await self._shown(page), next_before=scanned[-1] if has_more else None)
 
     def _ids_in(self, scope: QueueScope | None) -> list[uuid.UUID]:
         """Return the ids of all tasks in a scope, so that a page reveals no other ids."""
@@ -121,10 +144,31 @@ class MemoryListing(MemoryState, ListingStore):
             return list(self._tasks)
         return [task_id for task_id, task in self._tasks.items() if scope.allows(task.queue)]
 
-    def _matches(self, task_id: uuid.UUID, filter: TaskFilter) -> bool:
+    def _held_lanes(self, filter: TaskFilter) -> HeldLanes:
+        return self._held() if filter.depends_on_limits else NOTHING_HELD
+
+    def _held(self) -> HeldLanes:
+        running = Counter(self._place_of_running(self._tasks[task_id]) for task_id in self._holds)
+        return held_lanes(self._queues.state(running), max_per_host=self._max_per_host)
+
+    def _open_states(self) -> Iterable[tuple[str, TaskState]]:
+        """Return the queue and the state of each task that has not finished."""
+        held, now = self._held(), self._now()
+        for task in list(self._tasks.values()):
+            # One that was deleted meanwhile is left out.
+            is_held = task.id in self._submitted and held.holds(self._queue_host(task))
+            state = state_of(task, now, is_held=is_held)
+            if state is not None and task.id in self._tasks:
+                yield task.queue, state
+
+    def _matches(self, task_id: uuid.UUID, filter: TaskFilter, held: HeldLanes) -> bool:
         task = self._tasks.get(task_id)
         if task is None:  # deleted meanwhile
             return False
+        if filter.states:
+            is_held = held.holds(self._queue_host(task))
+            if state_of(task, self._now(), is_held=is_held) not in filter.states:
+                return False
         shown = task if filter.url_contains is None else self._masking.task(task)
         host, failure = self._submitted[task_id].host, self._failures.failure_of(task_id)
         return matches(shown, host, filter, failure=failure)
@@ -177,6 +221,19 @@ class MemoryListing(MemoryState, ListingStore):
         return 0
 
 
+def _window_of(
+    ids: list[uuid.UUID], before: uuid.UUID | None, order: PageOrder
+) -> tuple[list[uuid.UUID], bool]:
+    """Return the ids that a page may scan, in its order, and whether there are more."""
+    if order is PageOrder.OLDEST:
+        begin = 0 if before is None else bisect.bisect_right(ids, before)
+        end = min(len(ids), begin + MAX_SCANNED)
+        return ids[begin:end], end < len(ids)
+    end = len(ids) if before is None else bisect.bisect_left(ids, before)
+    begin = max(0, end - MAX_SCANNED)
+    return ids[begin:end][::-1], begin > 0
+
+
 def _size_of(task: Task, without: Collection[str]) -> int:
     """Return the size of the large fields of a task in bytes."""
     return sum(
@@ -210,6 +267,7 @@ class MemoryMonitoring(MonitoringStore):
         queues: Has the circuits of hosts.
         finished: Numbers of finished tasks.
         now: The store's clock.
+        states: Returns the queue and the state of each task that has not finished.
     """
 
     def __init__(  # noqa: PLR0913 - all that it reads
@@ -222,6 +280,7 @@ class MemoryMonitoring(MonitoringStore):
         queues: MemoryQueues,
         finished: FinishedCounts,
         now: Callable[[], dt.datetime],
+        states: Callable[[], Iterable[tuple[str, TaskState]]],
     ) -> None:
         self._nodes: Final = nodes
         self._running = running
@@ -230,6 +289,28 @@ class MemoryMonitoring(MonitoringStore):
         self._queues = queues
         self._finished = finished
         self._now = now
+        self._states = states
+
+    async def states(
+        self,
+        *,
+        limit: int = MAX_COUNTED,
+        queue: str | None = None,
+        is_after_write: bool = False,  # noqa: ARG002 - nothing waits here
+        scope: QueueScope | None = None,
+    ) -> StateCounts:
+        await trio.lowlevel.checkpoint()
+        counts, checkpoints = Counter[tuple[str, TaskState]](), Checkpoints()
+        for name, state in self._states():
+            if queue in (None, name) and (scope is None or scope.allows(name)):
+                counts[name, state] += 1
+            await checkpoints.after(0)
+        counted = [Counted(*place, count) for place, count in counts.items()]
+        totals = Counter[TaskState]()
+        for one in counted:
+            totals[one.state] += one.tasks
+        over = [state for state, count in totals.items() if count > limit]
+        return counts_of(self._now(), counted, over)
 
     async def nodes(self, limit: int, *, tasks: int = LISTED_TASKS) -> list[NodeRecord]:
         await trio.lowlevel.checkpoint()

@@ -42,6 +42,7 @@ from taskflow.store.memory.signing_keys import MemorySigningKeys
 from taskflow.store.memory.submission import MemorySubmission
 from taskflow.store.memory.task_actions import MemoryTaskActions
 from taskflow.store.memory.topics import MemoryTopics, TopicTasks
+from taskflow.store.memory.views import MemoryViews
 
 
 class MemoryStore(
@@ -112,6 +113,7 @@ class MemoryStore(
             endpoints=self.topics.names_with_credential,
         )
         self.signing_keys = MemorySigningKeys(self._now, self._audit)
+        self.views = MemoryViews(self._audit)
         self.parking = MemoryParking(
             ParkedTasks(
                 is_held=self._is_held,
@@ -130,6 +132,7 @@ class MemoryStore(
             queues=self._queues,
             finished=self._finished,
             now=self._now,
+            states=self._open_states,
         )
 
     def _park(self, task_id: uuid.UUID) -> None:

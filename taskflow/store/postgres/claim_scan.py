@@ -30,6 +30,7 @@ from taskflow.model.queue_limits import (
     host_rate_key,
     queue_rate_key,
 )
+from taskflow.model.task_states import NOTHING_HELD, HeldLanes, held_lanes
 from taskflow.store.postgres.claim_position import Pass, Point
 from taskflow.store.postgres.rows import UNREADABLE, Execute, Row, fields_of, readable_part
 
@@ -43,6 +44,9 @@ MAX_LANES: Final = 200
 _MAX_ROWS: Final = 2000
 # Number of full scans without a startable task before the dispatcher waits.
 _MAX_EMPTY_SCANS: Final = 2
+# Maximum number of limited queues, of open circuit breakers and of used rates that are read to find
+# held tasks; each takes some microseconds.
+_MAX_LIMITS: Final = 10_000
 _FIRST: Final = QueueHost("", "")
 # How long a host that was alone may have all workers before the next scan for other hosts.
 _ALONE_SECONDS: Final = 0.25
@@ -224,7 +228,7 @@ def state_of(
         max_per_host: Maximum number of running tasks per host, if there is one.
     """
     queues = {lane.queue for lane in lanes}
-    [(now, settings, hosts, paces)] = execute(
+    [row] = execute(
         "state",
         {
             "queues": list(queues),
@@ -232,6 +236,19 @@ def state_of(
             "paces": [*map(queue_rate_key, queues), *map(host_rate_key, lanes)],
         },
     )
+    return _with_running(execute, row, max_per_host)
+
+
+def held_now(execute: Execute, max_per_host: int | None) -> HeldLanes:
+    """Return what limits and circuit breakers hold, of all queues and hosts."""
+    if not (max_per_host or execute("are_there_limits", {})[0][0]):
+        return NOTHING_HELD
+    [row] = execute("all_limits", {"limit": _MAX_LIMITS})
+    return held_lanes(_with_running(execute, row, max_per_host), max_per_host=max_per_host)
+
+
+def _with_running(execute: Execute, row: Row, max_per_host: int | None) -> LimiterState:
+    now, settings, hosts, paces = row
     state = LimiterState(
         now=now,
         queues=_settings_of(settings) if settings else {},

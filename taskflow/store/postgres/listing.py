@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from taskflow.model.filter import NO_FILTER, TaskFilter
+from taskflow.model.filter import NO_FILTER, PageOrder, TaskFilter
 from taskflow.model.monitoring import (
     HISTORY_MINUTES,
     LISTED_TASKS,
@@ -35,6 +35,7 @@ from taskflow.model.queue_limits import HostHold
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.queues import Line, TaskStatistics, queue_of, total_of
 from taskflow.model.task import AttemptRecord, Task, TaskStatus
+from taskflow.model.task_states import MAX_COUNTED, StateCounts
 from taskflow.store.base.listing import (
     LARGE_FIELDS,
     MAX_RESPONSES,
@@ -45,11 +46,13 @@ from taskflow.store.base.listing import (
     Page,
     ParentResult,
 )
+from taskflow.store.postgres.claim_scan import held_now
 from taskflow.store.postgres.folding import Folding
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row, attempt_of, line_of, task_of
 from taskflow.store.postgres.scoped_statements import in_scope
-from taskflow.store.postgres.search import Search, find
+from taskflow.store.postgres.search import SETTINGS, Search, find
+from taskflow.store.postgres.state_counts import count_states
 from taskflow.store.postgres.statements import Statements, StorePart
 
 _NO_BUDGET_BYTES: Final = 2**62
@@ -83,6 +86,13 @@ class PostgresListing(StorePart, ListingStore):
         rows = await database.run(lambda connection: self._rows_of(connection, "lanes_of", ids))
         return {task_id: queue for task_id, queue, _ in rows}
 
+    async def status_codes(self, task_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, int]:
+        ids = list(task_ids)
+        rows = await self._statements.database.run(
+            lambda connection: self._rows_of(connection, "status_codes", ids)
+        )
+        return {task_id: code for task_id, code in rows if code is not None}
+
     async def parent_result(
         self, task_id: uuid.UUID, parent: str, *, max_bytes: int
     ) -> ParentResult | None:
@@ -113,21 +123,31 @@ class PostgresListing(StorePart, ListingStore):
         before: uuid.UUID | None = None,
         filter: TaskFilter = NO_FILTER,
         without: Collection[str] = (),
+        order: PageOrder = PageOrder.NEWEST,
     ) -> Page:
         read = {"has_" + name: name not in without for name in LARGE_FIELDS}
         budget_bytes = PAGE_BUDGET_BYTES if any(read.values()) else _NO_BUDGET_BYTES
-        search = Search(filter, limit, before, budget_bytes, self._context.masking)
+        search = Search(filter, limit, before, budget_bytes, self._context.masking, order=order)
 
         def work(connection: Connection) -> Page:
-            found = find(connection, self._statements.sql, search)
+            found = find(connection, self._statements.sql, self._with_held(connection, search))
             rows = self._rows_of(connection, "read_some", found.ids, **read)
+            if order is PageOrder.OLDEST:
+                rows = rows[::-1]
             tasks = self._explained(connection, [task_of(row) for row in rows])
             return Page(self._masked(tasks), next_before=found.next_before)
 
         # The first page of all tasks, or of those with one status, is read from an index.
-        is_quick = before is None and filter == TaskFilter(statuses=filter.statuses[:1])
+        is_plain = filter == TaskFilter(statuses=filter.statuses[:1])
+        is_quick = before is None and is_plain and order is PageOrder.NEWEST
         database = self._statements.database
         return await (database.run if is_quick else database.run_slow_read)(work)
+
+    def _with_held(self, connection: Connection, search: Search) -> Search:
+        if not search.wanted.depends_on_limits:
+            return search
+        held = held_now(self._statements.on(connection), self._context.max_per_host)
+        return msgspec.structs.replace(search, held=held)
 
     async def count_pending(self, *, limit: int) -> int:
         [(count,)] = await self._statements.run("count_pending", limit=limit)
@@ -186,8 +206,31 @@ class PostgresListing(StorePart, ListingStore):
 class PostgresMonitoring(MonitoringStore):
     """The part of ``PostgresStore`` that operators read."""
 
-    def __init__(self, statements: Statements) -> None:
+    def __init__(self, statements: Statements, *, max_per_host: int | None = None) -> None:
         self._statements = statements
+        self._max_per_host = max_per_host
+
+    async def states(
+        self,
+        *,
+        limit: int = MAX_COUNTED,
+        queue: str | None = None,
+        is_after_write: bool = False,
+        scope: QueueScope | None = None,
+    ) -> StateCounts:
+        def work(connection: Connection) -> StateCounts:
+            with connection.transaction():
+                connection.execute(SETTINGS)
+                return count_states(
+                    self._statements.on(connection),
+                    limit=limit,
+                    queue=queue,
+                    scope=scope,
+                    max_per_host=self._max_per_host,
+                )
+
+        database = self._statements.database
+        return await (database.run if is_after_write else database.run_slow_read)(work)
 
     async def nodes(self, limit: int, *, tasks: int = LISTED_TASKS) -> list[NodeRecord]:
         bounds = {"limit": limit, "tasks": tasks}

@@ -1,14 +1,15 @@
 """Search: finds the tasks of a page in PostgreSQL.
 
-One condition of the filter selects the index to scan, newest tasks first; the other conditions are
-tested on the scanned rows. The scan is limited in rows and in time, and the next page continues
-where it stopped: so the cost of a page does not depend on the number of tasks, nor on how few of
-them match.
+One condition of the filter selects the index to scan, newest tasks first or oldest first; the other
+conditions are tested on the scanned rows. The scan is limited in rows and in time, and the next
+page continues where it stopped: so the cost of a page does not depend on the number of tasks, nor
+on how few of them match.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from taskflow.model.filter import TaskFilter
+from taskflow.model.filter import PageOrder, TaskFilter
 from taskflow.model.masking import (
     MASKING,
     PARAMETER_MASK,
@@ -26,8 +27,10 @@ from taskflow.model.masking import (
     Masking,
 )
 from taskflow.model.task import DEFAULT_QUEUE
+from taskflow.model.task_states import NOTHING_HELD, HeldLanes
 from taskflow.store.base.listing import MAX_SCANNED
 from taskflow.store.postgres.pool import Connection
+from taskflow.store.postgres.state_conditions import in_states, parameters_of_states
 
 # Maximum number of rows that a statement scans. The first one scans a few times the page size,
 # which is enough if most tasks match.
@@ -48,7 +51,7 @@ _SLACK_MILLISECONDS: Final = 60_000
 
 # The plan must use the selected index, whatever the planner estimates: it plans before it knows the
 # values, and would otherwise sort a million rows for a page, or compile the statement first.
-_SETTINGS: Final = """
+SETTINGS: Final = """
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
        set_config('enable_sort', 'off', true), set_config('enable_hashjoin', 'off', true),
        set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)
@@ -89,17 +92,21 @@ _BY_TAG: Final = """
 # that are needed. It is read as far as its tasks are newer than the last one of a full window.
 _ARCHIVED_BY_ID: Final = """
     SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_archive AS t
-    WHERE t.id < %(before)s AND t.id >= ({floor})
+    WHERE t.id < %(before)s AND t.id >= %(min_id)s
+      AND t.id {to_hot} ({end_of_hot})
     ORDER BY t.id DESC LIMIT %(window)s
 """
 _ARCHIVED_BY_STATUS: Final = """
     SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_archive AS t
-    WHERE t.status = %(status)s AND t.id < %(before)s AND t.id >= ({floor})
+    WHERE t.status = %(status)s AND t.id < %(before)s AND t.id >= %(min_id)s
+      AND t.id {to_hot} ({end_of_hot})
     ORDER BY t.id DESC LIMIT %(window)s
 """
 _ARCHIVED_BY_QUEUE: Final = """
     SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_archive AS t
-    WHERE t.queue <> 'default' AND t.queue = %(queue)s AND t.id < %(before)s AND t.id >= ({floor})
+    WHERE t.queue <> 'default' AND t.queue = %(queue)s
+      AND t.id < %(before)s AND t.id >= %(min_id)s
+      AND t.id {to_hot} ({end_of_hot})
     ORDER BY t.id DESC LIMIT %(window)s
 """
 _ARCHIVED_BY_TAG: Final = """
@@ -107,15 +114,16 @@ _ARCHIVED_BY_TAG: Final = """
     FROM (
         SELECT g.task_id AS id FROM taskflow_archive_tags AS g
         WHERE g.name = %(tag_name)s AND g.value = %(tag_value)s
-          AND g.task_id < %(before)s AND g.task_id >= ({floor})
+          AND g.task_id < %(before)s AND g.task_id >= %(min_id)s
+          AND g.task_id {to_hot} ({end_of_hot})
         ORDER BY g.task_id DESC LIMIT %(window)s
     ) AS tagged CROSS JOIN LATERAL (
         SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_archive AS t
         WHERE t.id = tagged.id OFFSET 0
     ) AS one
 """
-_FLOOR: Final = """
-    SELECT coalesce((SELECT id FROM hot ORDER BY id DESC OFFSET %(window)s - 1), %(min_id)s)
+_END_OF_HOT: Final = """
+    SELECT coalesce((SELECT id FROM hot ORDER BY id DESC OFFSET %(window)s - 1), {end})
 """
 _BOTH: Final = """
     WITH hot AS MATERIALIZED ({hot}), cold AS ({cold})
@@ -200,7 +208,7 @@ _BY_SCOPE: Final = """
     ), walked AS MATERIALIZED (
         SELECT one.id, one.size_bytes, one.fits,
                count(*) OVER (PARTITION BY seen.queue) >= (SELECT rows FROM share) AS is_cut,
-               row_number() OVER (PARTITION BY seen.queue ORDER BY one.id) = 1 AS is_last
+               row_number() OVER (PARTITION BY seen.queue ORDER BY one.id ASC) = 1 AS is_last
         FROM seen CROSS JOIN LATERAL (
             SELECT * FROM (
                 SELECT t.id, t.size_bytes, ({conditions}) AS fits FROM taskflow_tasks AS t
@@ -219,7 +227,7 @@ _BY_SCOPE: Final = """
         SELECT id FROM walked WHERE is_cut AND is_last ORDER BY id DESC LIMIT 1
     )
     SELECT w.id, w.size_bytes, w.fits, EXISTS (SELECT FROM ends) AS is_cut FROM walked AS w
-    WHERE w.id >= coalesce((SELECT id FROM ends), %(min_id)s)
+    WHERE w.id {to_hot} coalesce((SELECT id FROM ends), {end})
 """
 _ARCHIVED: Final = {
     _BY_ID: _ARCHIVED_BY_ID,
@@ -265,7 +273,7 @@ _SCAN: Final = """
 WITH scanned AS MATERIALIZED ({scanned}), near AS MATERIALIZED ({near})
 SELECT (array_agg(id ORDER BY id DESC) FILTER (WHERE fits))[1:%(limit)s],
        (array_agg(size_bytes ORDER BY id DESC) FILTER (WHERE fits))[1:%(limit)s],
-       (SELECT id FROM near ORDER BY id LIMIT 1),
+       (SELECT id FROM near ORDER BY id ASC LIMIT 1),
        count(*),
        count(*) < (SELECT count(*) FROM scanned) OR {has_more}
 FROM near
@@ -311,8 +319,17 @@ _URL: Final = r"""
 """
 
 
+# What differs between the orders, besides ASC and DESC: how far a page may go, as it scans.
+_DIRECTIONS: Final[Mapping[PageOrder, Mapping[str, str]]] = {
+    PageOrder.NEWEST: {"to_hot": ">=", "end": "%(min_id)s"},
+    PageOrder.OLDEST: {"to_hot": "<=", "end": "%(before)s"},
+}
+_SORT: Final = re.compile(r"\b(?:ASC|DESC)\b")
+_REVERSED: Final = {"ASC": "DESC", "DESC": "ASC"}
+
+
 class Found(NamedTuple):
-    """The ids of a page, newest first, and the id before which the next one begins."""
+    """The ids of a page in its order, and the id after which the next one begins."""
 
     ids: list[uuid.UUID]
     next_before: uuid.UUID | None
@@ -324,9 +341,11 @@ class Search(msgspec.Struct, frozen=True):
     Attributes:
         wanted: The filter.
         limit: Maximum number of tasks.
-        before: Only ids less than this one.
+        before: Only ids less than this one; with the oldest task first, greater ones.
         budget_bytes: Maximum size of their documents, which the last one may exceed.
         masking: What is masked in their URLs.
+        held: What is held, if the filter depends on that.
+        order: The order of the tasks.
     """
 
     wanted: TaskFilter
@@ -334,20 +353,24 @@ class Search(msgspec.Struct, frozen=True):
     before: uuid.UUID | None
     budget_bytes: int
     masking: Masking = MASKING
+    held: HeldLanes = NOTHING_HELD
+    order: PageOrder = PageOrder.NEWEST
 
 
 def find(connection: Connection, sql: Mapping[str, str], search: Search) -> Found:
     """Find the next tasks that match."""
     wanted = search.wanted
-    if wanted == TaskFilter(statuses=wanted.statuses[:1]):
+    is_newest_first = search.order is PageOrder.NEWEST
+    if is_newest_first and wanted == TaskFilter(statuses=wanted.statuses[:1]):
         return _find_plain(connection, sql, search)
     with connection.transaction():
-        connection.execute(_SETTINGS)
+        connection.execute(SETTINGS)
         return _scan(connection, search)
 
 
-def statement_for(wanted: TaskFilter) -> str:
+def statement_for(wanted: TaskFilter, order: PageOrder = PageOrder.NEWEST) -> str:
     """Return the statement that scans a window of the index for this filter."""
+    wanted = _with_statuses(wanted)
     conditions = [
         condition
         for name, condition in _PLAIN_CONDITIONS.items()
@@ -369,6 +392,8 @@ def statement_for(wanted: TaskFilter) -> str:
     is_by_queue = wanted.queue not in (None, DEFAULT_QUEUE) and not is_chosen | is_by_status
     if wanted.statuses and not is_by_status:
         conditions.append(_STATUSES)
+    if wanted.states:
+        conditions.append(in_states(wanted.states))
     if wanted.group is not None and not is_by_group:
         conditions.append(_GROUP)
     if wanted.endpoint is not None and not is_by_endpoint:
@@ -394,15 +419,24 @@ def statement_for(wanted: TaskFilter) -> str:
     paths |= {_BY_STATUS: is_by_status, _BY_QUEUE: is_by_queue, _BY_ID: True}
     path = next(path for path, is_it in paths.items() if is_it)
     tested = " AND ".join(conditions) or "true"
-    scan = path.format(conditions=tested)
-    if path in _ARCHIVED:
-        archived = _ARCHIVED[path].format(conditions=tested, floor=_FLOOR)
-        scan = _BOTH.format(hot=scan, cold=archived)
-    return _SCAN.format(
-        scanned=scan,
+    statement = _SCAN.format(
+        scanned=_scan_of(path, tested, _DIRECTIONS[order]),
         near=_ALL if wanted.url_contains is None else _URL,
         has_more=_SHARE_IS_USED if is_by_scope else _WINDOW_IS_FULL,
     )
+    if order is PageOrder.NEWEST:
+        return statement
+    return _SORT.sub(lambda sort: _REVERSED[sort[0]], statement)
+
+
+def _scan_of(path: str, conditions: str, direction: Mapping[str, str]) -> str:
+    """Return the scan of an index, and of the same index of the archive if there is one."""
+    scan = path.format(conditions=conditions, **direction)
+    if path not in _ARCHIVED:
+        return scan
+    end_of_hot = _END_OF_HOT.format(**direction)
+    archived = _ARCHIVED[path].format(conditions=conditions, end_of_hot=end_of_hot, **direction)
+    return _BOTH.format(hot=scan, cold=archived)
 
 
 def _conditions_of_failure(wanted: TaskFilter, *, is_by_failure: bool) -> list[str]:
@@ -413,16 +447,11 @@ def _conditions_of_failure(wanted: TaskFilter, *, is_by_failure: bool) -> list[s
 
 def parameters_for(search: Search) -> dict[str, Any]:
     """Return the parameters of that statement that are the same for each window."""
-    wanted = search.wanted
+    wanted = _with_statuses(search.wanted)
     first_tag = wanted.tags[0] if wanted.tags else (None, None)
     return {
         **{name: getattr(wanted, name) for name in _PLAIN_CONDITIONS},
-        **_within(
-            wanted.id_prefix,
-            id_range(
-                search.before, wanted.created_after, wanted.created_before, wanted.finished_before
-            ),
-        ),
+        **_within(wanted.id_prefix, _bounds_of(search)),
         "statuses": [status.value for status in wanted.statuses],
         "status": wanted.statuses[0].value if wanted.statuses else None,
         "queue": wanted.queue,
@@ -439,12 +468,38 @@ def parameters_for(search: Search) -> dict[str, Any]:
         "url": wanted.url_contains,
         "window_bytes": WINDOW_BYTES,
         **(wanted.scope.parameters() if wanted.scope else {}),
+        **parameters_of_states(search.held),
         "userinfo": USERINFO,
         "userinfo_at_start": USERINFO_AT_START,
         "userinfo_mask": USERINFO_MASK,
         "parameters": search.masking.parameters,
         "parameter_mask": PARAMETER_MASK,
     }
+
+
+def _with_statuses(wanted: TaskFilter) -> TaskFilter:
+    """Return the filter with the statuses of its states, by which an index is selected."""
+    if not wanted.states or wanted.statuses:
+        return wanted
+    statuses = tuple(dict.fromkeys(state.status for state in wanted.states))
+    return msgspec.structs.replace(wanted, statuses=statuses)
+
+
+def _bounds_of(search: Search) -> dict[str, uuid.UUID]:
+    wanted, is_oldest_first = search.wanted, search.order is PageOrder.OLDEST
+    bounds = id_range(
+        None if is_oldest_first else search.before,
+        wanted.created_after,
+        wanted.created_before,
+        wanted.finished_before,
+    )
+    if is_oldest_first and search.before is not None:
+        bounds["min_id"] = max(bounds["min_id"], _after(search.before))
+    return bounds
+
+
+def _after(task_id: uuid.UUID) -> uuid.UUID:
+    return uuid.UUID(int=min(task_id.int + 1, _MAX_ID.int))
 
 
 def id_range(
@@ -493,7 +548,8 @@ def _find_plain(connection: Connection, sql: Mapping[str, str], search: Search) 
 
 
 def _scan(connection: Connection, search: Search) -> Found:
-    statement, parameters = statement_for(search.wanted), parameters_for(search)
+    statement = statement_for(search.wanted, search.order)
+    parameters = parameters_for(search)
     deadline = time.monotonic() + MAX_SCAN_SECONDS
     window = min(FIRST_WINDOW_SHARE * search.limit, MAX_WINDOW)
     ids: list[uuid.UUID] = []
@@ -514,7 +570,10 @@ def _scan(connection: Connection, search: Search) -> Found:
         is_full = len(ids) == search.limit or size_bytes >= search.budget_bytes
         if is_full or scanned >= MAX_SCANNED or time.monotonic() >= deadline:
             return Found(ids, last)
-        parameters["before"] = last
+        if search.order is PageOrder.NEWEST:
+            parameters["before"] = last
+        else:
+            parameters["min_id"] = _after(last)
         window = min(2 * window, MAX_WINDOW)
 
 

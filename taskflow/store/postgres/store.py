@@ -54,6 +54,7 @@ from taskflow.store.postgres.statements import Statements, StoreContext
 from taskflow.store.postgres.submission import PostgresSubmission
 from taskflow.store.postgres.task_actions import PostgresTaskActions
 from taskflow.store.postgres.topics import TOPICS_CHANNEL, PostgresTopics
+from taskflow.store.postgres.views import PostgresViews
 
 
 class PostgresStore(
@@ -79,7 +80,8 @@ class PostgresStore(
         self.queues = PostgresQueues(context.statements, announcements, self._audit)
         self.credentials = PostgresCredentials(context.statements, self._audit)
         self.signing_keys = PostgresSigningKeys(context.statements, self._audit)
-        self.monitoring = PostgresMonitoring(context.statements)
+        self.views = PostgresViews(context.statements, self._audit)
+        self.monitoring = PostgresMonitoring(context.statements, max_per_host=context.max_per_host)
         self.schedules = schedules = PostgresSchedules(
             context.statements,
             self,

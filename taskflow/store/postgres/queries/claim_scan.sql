@@ -107,6 +107,19 @@ SELECT now(),
        (SELECT json_object_agg(key, taskflow_bounded(next_at))::text FROM taskflow_paces
         WHERE key = ANY (%(paces)b::text[]) AND next_at > now())
 
+-- name: all_limits
+-- The same for all queues and hosts.
+SELECT now(),
+       (SELECT json_object_agg(name, settings)::text FROM (
+           SELECT name, settings FROM taskflow_queues WHERE is_limited ORDER BY name LIMIT %(limit)s
+       ) AS limited),
+       (SELECT json_object_agg(host, json_build_object('until', taskflow_bounded(held_until),
+                                                        'why', why))::text
+        FROM (SELECT host, held_until, why FROM taskflow_hosts ORDER BY host LIMIT %(limit)s) AS open),
+       (SELECT json_object_agg(key, taskflow_bounded(next_at))::text FROM (
+           SELECT key, next_at FROM taskflow_paces WHERE next_at > now() ORDER BY next_at LIMIT %(limit)s
+       ) AS used)
+
 -- name: running
 -- Number of running tasks of each lane, on all nodes. Parked ones, of which there may be many, are counted for the queues
 -- with a concurrency limit, up to that limit, and for no host.

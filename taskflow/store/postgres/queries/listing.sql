@@ -42,6 +42,13 @@ ORDER BY id DESC
 FROM
 -- insert: tasks_anywhere
 
+-- name: status_codes
+SELECT id, status_code FROM taskflow_tasks WHERE id = ANY (%(ids)b::uuid[])
+
+-- name: status_codes_anywhere
+SELECT id, status_code FROM
+-- insert: tasks_anywhere
+
 -- part: newest_tasks
     SELECT id, size_bytes FROM taskflow_tasks
     WHERE id < %(before)s
