@@ -47,7 +47,7 @@ def present(numbers: StateNumbers) -> Mapping[TaskState, int]:
 class StatesContract(StoreContract):
     """The conformance suite, this part of it included."""
 
-    async def add_one(self, store: TaskStore, new: NewTask) -> uuid.UUID:
+    async def add_task(self, store: TaskStore, new: NewTask) -> uuid.UUID:
         [task] = await store.add([new])
         return task.id
 
@@ -74,7 +74,7 @@ class StatesContract(StoreContract):
     async def test_each_open_task_has_one_state(self, store, node):
         """Filters and counts agree on it, and finished tasks have none."""
         running, retried, postponed, parked = [
-            await self.add_one(store, new_task(max_attempts=3)) for _ in range(4)
+            await self.add_task(store, new_task(max_attempts=3)) for _ in range(4)
         ]
         claims = {one.task_id: one for one in await store.claim(node, limit=4)}
         await store.schedule_retries([retry(claims[retried])])
@@ -83,13 +83,13 @@ class StatesContract(StoreContract):
         await store.release([Release(one.task_id, one.token, delay_seconds=HOUR, **error)])
         one = claims[parked]
         await store.parking.park([Parking(one.task_id, one.token, HOUR)])
-        scheduled = await self.add_one(store, new_task(delay_seconds=HOUR))
-        first = await self.add_one(store, new_task(order_key="k", on_failure=OnFailure.CONTINUE))
+        scheduled = await self.add_task(store, new_task(delay_seconds=HOUR))
+        first = await self.add_task(store, new_task(order_key="k", on_failure=OnFailure.CONTINUE))
         await store.promote()
-        second = await self.add_one(store, new_task(order_key="k", on_failure=OnFailure.CONTINUE))
-        child = await self.add_one(store, child_of(first))
-        due = await self.add_one(store, new_task())
-        canceled = await self.add_one(store, new_task())
+        second = await self.add_task(store, new_task(order_key="k", on_failure=OnFailure.CONTINUE))
+        child = await self.add_task(store, child_of(first))
+        due = await self.add_task(store, new_task())
+        canceled = await self.add_task(store, new_task())
         await store.cancel(canceled)
         found = await self.states_of(store, {*claims, scheduled, first, second, child, due})
         assert found == {
@@ -120,11 +120,11 @@ class StatesContract(StoreContract):
     async def test_limits_hold_tasks(self, store, node, settings, starts):
         """Of due tasks, those that a limit holds are held; later ones are scheduled."""
         await store.queues.put("mail", settings)
-        mail = [await self.add_one(store, at("a.example", queue="mail")) for _ in range(3)]
-        later = await self.add_one(store, at("a.example", queue="mail", delay_seconds=HOUR))
+        mail = [await self.add_task(store, at("a.example", queue="mail")) for _ in range(3)]
+        later = await self.add_task(store, at("a.example", queue="mail", delay_seconds=HOUR))
         started = {one.task_id for one in await store.claim(node, limit=1)}
         assert len(started) == starts
-        other = await self.add_one(store, at("a.example", queue="other"))
+        other = await self.add_task(store, at("a.example", queue="other"))
         held = [one for one in reversed(mail) if one not in started]
         assert await self.in_states(store, HELD) == held
         assert await self.in_states(store, DUE) == [other]
@@ -142,19 +142,19 @@ class StatesContract(StoreContract):
     async def test_an_open_circuit_breaker_holds_its_host(self, store):
         """In all queues, and no other host."""
         await store.queues.open_circuit("a.example", reason="down", retry_after_seconds=HOUR)
-        held = [await self.add_one(store, at("a.example", queue=name)) for name in ("mail", "b")]
-        due = await self.add_one(store, at("b.example"))
+        held = [await self.add_task(store, at("a.example", queue=name)) for name in ("mail", "b")]
+        due = await self.add_task(store, at("b.example"))
         assert await self.in_states(store, HELD) == held[::-1]
         assert await self.in_states(store, DUE) == [due]
 
     async def test_status_codes(self, store, node):
         """Of the last response of finished tasks; open tasks and unknown ids have none."""
-        ids = [await self.add_one(store, new_task(queue=name)) for name in ("mail", "a", "b")]
+        ids = [await self.add_task(store, new_task(queue=name)) for name in ("mail", "a", "b")]
         claims = {one.task_id: one for one in await store.claim(node, limit=3)}
         done = [msgspec.structs.replace(completed(claims[ids[0]]), status_code=201)]
         done.append(msgspec.structs.replace(failed(claims[ids[1]]), status_code=503))
         await store.settle(done)
-        pending = await self.add_one(store, new_task())
+        pending = await self.add_task(store, new_task())
         asked = [*ids, pending, uuid.uuid4()]
         assert await store.status_codes(asked) == {ids[0]: 201, ids[1]: 503}
 
