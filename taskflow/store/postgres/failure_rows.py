@@ -49,7 +49,7 @@ class FailureUpdates:
 
         Args:
             execute: Executes statements in the transaction.
-            failed: Tasks that failed; those that are FAILED now have occurred once more.
+            failed: Tasks that failed; each one that is FAILED now has occurred once more.
             left: Tasks that may not be FAILED any more.
         """
         ids, new = [*failed, *left], set(failed)

@@ -59,7 +59,7 @@ def rollups_of(finished: str, measured: str) -> Rollups:
 
     Args:
         finished: The numbers of finished tasks by minute, queue and status, as JSON.
-        measured: Numbers of those that still exist by minute, queue, status, host and buckets.
+        measured: The same for tasks that still exist, by minute, queue, status, host and buckets.
     """
     found: Rollups = {}
     for minute, queue, status, count in _FINISHED.decode(finished):

@@ -1,9 +1,8 @@
 -- Roll-ups of finished tasks and of the backlog (rollups.py).
 
 -- name: hold_rollups
--- The right to fold changes, and to write roll-ups and failures: one transaction of this schema has it at a time. A
--- second one is not told apart from its own changes otherwise: it could read that a task is FAILED, and add it to its
--- failure after another one has processed that it is not.
+-- The right to fold changes, and to write roll-ups and failures: one transaction of this schema has it at a time.
+-- Otherwise one could read that a task is FAILED, and add it to its failure after another one has processed that it is not.
 SELECT pg_try_advisory_xact_lock(838665844, coalesce((SELECT tableoid::bigint & 2147483647 FROM taskflow_event_log LIMIT 1), 0)::integer)
 FROM
 -- insert: place_of_tables
