@@ -154,7 +154,7 @@ FROM counted WHERE count = 0
                    extract(epoch FROM taskflow_bounded(t.started_at) - taskflow_bounded(t.run_at))::float8
                ) END AS wait,
                CASE WHEN t.status = one.status AND t.status IN ('COMPLETED', 'FAILED') AND t.started_at >= t.run_at
-               THEN taskflow_time_bucket(t.elapsed_ms / 1000) END AS run
+               THEN taskflow_time_bucket(least(greatest(t.elapsed_ms, 0.001), 1e15) / 1000) END AS run
 
 -- name: delete_empty_counts
 -- Counts that are zero, so that queues can come and go, and the counts of minutes long past.
