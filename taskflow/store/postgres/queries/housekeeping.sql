@@ -84,13 +84,12 @@ WHERE key IN (
 RETURNING key
 
 -- name: fold_changes
--- Add some recorded changes to the counts, without waiting for locks, and in the same order on
--- all nodes. Returns the number of changes, and whether there are more because these have enough tasks; the counts that
+-- Add some recorded changes to the counts, in the same order on all nodes. The transaction holds the lock of
+-- hold_rollups, so the changes need no locks of their own. Returns the number of changes, and whether there are more because these have enough tasks; the counts that
 -- are zero now; as JSON, how many tasks finished by minute, and their times by host, for the roll-ups; and
 -- the tasks that failed, and the tasks that may have left FAILED.
 WITH found AS MATERIALIZED (
-    SELECT ctid AS place, coalesce(cardinality(ids), 0) AS tasks FROM taskflow_changes
-    LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    SELECT ctid AS place, coalesce(cardinality(ids), 0) AS tasks FROM taskflow_changes LIMIT %(limit)s
 ), few AS MATERIALIZED (
     SELECT place FROM (
         SELECT place, sum(tasks) OVER (ORDER BY place) - tasks AS tasks_before FROM found
