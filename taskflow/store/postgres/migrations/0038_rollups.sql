@@ -6,7 +6,7 @@
 
 -- The finished tasks of a change, and the tasks that left FAILED. NULL if there are none.
 ALTER TABLE taskflow_changes ADD COLUMN ids uuid[];
--- In the row: the ids of a large change would otherwise be stored in another table.
+-- In the row, compressed if there are many: otherwise the ids of a large change are stored in another table.
 ALTER TABLE taskflow_changes ALTER COLUMN ids SET STORAGE MAIN;
 
 -- A roll-up of the tasks of a queue, of the tasks for a host, or of all (both empty) that finished in a period.
