@@ -52,6 +52,7 @@ MAX_BLOCKS_LEFT = 6000  # (2,300; 2,800)
 
 WAITING = 100_000
 LIMIT = 100
+BYTES_OF_ID = 16
 # A task is found in the index, locked, found again by its key and written: new versions of the
 # row and its entries in four indexes touch the most pages.
 MAX_ROWS = 3 * LIMIT  # (201)
@@ -325,7 +326,10 @@ WHERE relname ^@ 'taskflow_group' AND seq_scan + coalesce(idx_scan, 0) + n_tup_i
 
 
 def test_plain_tasks_pay_nothing_for_groups(full_database):
-    """Claiming and settling them uses no table of groups, and logs as much as before."""
+    """Claiming and settling them uses no table of groups, and logs as much as before.
+
+    Beside the ids of the finished tasks, for the roll-ups.
+    """
     [before] = re.findall(
         "CREATE OR REPLACE FUNCTION taskflow_note_moved.*?\\$\\$;",
         files("taskflow.store.postgres.migrations").joinpath("0019_fewer_steps.sql").read_text(),
@@ -337,7 +341,7 @@ def test_plain_tasks_pay_nothing_for_groups(full_database):
         # The first round writes whole pages to the log, and later ones do not.
         rounds = [(moved(c, ids, ""), moved(c, ids, before)) for _ in range(4)]
     with_groups, without = (min(one) for one in zip(*rounds, strict=True))
-    assert with_groups <= 1.01 * without
+    assert with_groups <= 1.01 * without + BYTES_OF_ID * LIMIT
 
 
 def moved(connection: psycopg.Connection, ids: list, functions: str) -> int:

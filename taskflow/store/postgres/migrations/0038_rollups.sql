@@ -1,12 +1,12 @@
 -- Roll-ups of finished tasks and grouped failures, without a write of their own for a task.
 --
--- A change says which tasks finished, and which ones left FAILED. The housekeeping job that folds the changes reads these
+-- A change says which tasks finished, and which tasks left FAILED. The housekeeping job that folds the changes reads these
 -- tasks, and adds them to the roll-ups and to the failures in the transaction that deletes the changes: so each is added
 -- once. One node folds at a time.
 
--- The finished tasks of a change, and those that left FAILED. NULL if there are none.
+-- The finished tasks of a change, and the tasks that left FAILED. NULL if there are none.
 ALTER TABLE taskflow_changes ADD COLUMN ids uuid[];
--- In the row: the ids of a large change would otherwise be stored in another table.
+-- In the row, compressed if there are many: otherwise the ids of a large change are stored in another table.
 ALTER TABLE taskflow_changes ALTER COLUMN ids SET STORAGE MAIN;
 
 -- A roll-up of the tasks of a queue, of the tasks for a host, or of all (both empty) that finished in a period.
@@ -31,7 +31,7 @@ CREATE INDEX taskflow_rollups_by_time ON taskflow_rollups (period_seconds, at);
 
 -- The bucket of a duration, as in taskflow/model/rollups.py.
 CREATE FUNCTION taskflow_time_bucket(seconds float8) RETURNS smallint LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT (CASE WHEN seconds > 0.001 THEN least(127, ceil(ln(seconds / 0.001) / ln(1.2::float8))) ELSE 0 END)::smallint
+    SELECT (CASE WHEN seconds > 0.001 THEN least(127, ceil((ln(seconds) - ln(0.001::float8)) / ln(1.2::float8))) ELSE 0 END)::smallint
 $$;
 
 -- The failures: FAILED tasks with the same cause. A failure without FAILED tasks is kept for some days.
