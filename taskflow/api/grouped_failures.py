@@ -32,8 +32,8 @@ async def list_failures(services: Services) -> Response:
     The cause is the queue, the host, the type of the error, the status of the response and the
     message, without numbers, ids, times, addresses and quoted values. Failures that occurred last
     come first. The filter ``failure`` of ``GET /tasks`` and of the bulk actions selects the tasks
-    of a failure. The cost does not grow with the number of tasks. At most 5,000 failures are told
-    apart; further ones are counted by queue and type of error.
+    of a failure. The cost does not grow with the number of tasks. At most 5,000 failures are kept;
+    further causes are counted by queue and type of error.
     """
     query = FAILURES_QUERY.read_query(dict(request.args.lists()))
     with store_timeout():

@@ -23,10 +23,10 @@ from taskflow.model.task import Moment
 from taskflow.model.untrusted_text import printable, shortened
 
 MAX_FAILURES: Final = 5_000
-"""Maximum number of failures that are told apart; further ones are counted by queue and type."""
+"""Maximum number of failures; further causes are counted by queue and type of error."""
 
 MAX_MESSAGE_CHARACTERS: Final = 200
-MAX_READ_CHARACTERS: Final = 2_000
+MAX_READ_CHARACTERS: Final = 500
 """Number of characters of an error that are read for its message."""
 
 MAX_EXAMPLES: Final = 3
@@ -54,7 +54,7 @@ _QUOTED: Final = (
 )
 # Hexadecimal, or longer than a word and with digits: hashes, keys and tokens.
 _ID: Final = (
-    r"\b0x[0-9A-Fa-f]+\b|\b(?=[0-9A-Fa-f]*\d)[0-9A-Fa-f]{8,}\b"
+    r"\b0x[0-9A-Fa-f]+\b|\b(?=\d*[A-Fa-f])(?=[A-Fa-f]*\d)[0-9A-Fa-f]{8,}\b"
     r"|\b(?=[A-Za-z_-]*\d)(?=\w*[A-Za-z])[\w-]{16,}\b"
 )
 _NUMBER: Final = r"[+-]?\d+(?:[.,]\d+)*"
@@ -267,12 +267,12 @@ def matches_failure(failure: Failure, wanted: FailureFilter) -> bool:
 
 
 def failures_in_order(failures: Iterable[Failure]) -> list[Failure]:
-    """Return failures, those that occurred last first."""
+    """Return failures, the last occurrence first."""
     return sorted(failures, key=lambda one: (one.last_at, one.id), reverse=True)
 
 
 def merged_failures(parts: Iterable[Failure]) -> list[Failure]:
-    """Return the failures of several stores: those of the same cause as one."""
+    """Return the failures of several stores, with one for each cause."""
     merged: dict[uuid.UUID, Failure] = {}
     for one in parts:
         known = merged.get(one.id)

@@ -20,8 +20,8 @@ class FailuresRequest(msgspec.Struct, frozen=True):
     state: Annotated[
         FailureState | None,
         Meta(
-            description="`open` for failures with FAILED tasks, `resolved` for those of the last "
-            "seven days without any, `all` for both. Default: `open`.",
+            description="`open` for failures with FAILED tasks, `resolved` for failures of the "
+            "last seven days without any, `all` for both. Default: `open`.",
             examples=["open"],
         ),
     ] = None

@@ -257,6 +257,20 @@ GOOD: Final[Mapping[str, tuple[Row, ...]]] = {
     "taskflow_endings": (
         {"minute": "now", "queue": "odd", "status": "COMPLETED", "count": "1"},
     ),
+    "taskflow_rollups": (
+        {"period_seconds": "60", "at": "now", "queue": "odd", "host": "", "completed": "1",
+         "failed": "1", "canceled": "1", "wait_buckets": "{3}", "wait_counts": "{1}",
+         "run_buckets": "{3}", "run_counts": "{1}", "backlog": "1"},
+        {"period_seconds": "3600", "at": "now", "queue": "", "host": "", "completed": "1",
+         "failed": "1", "canceled": "1", "wait_buckets": "{3}", "wait_counts": "{1}",
+         "run_buckets": "{3}", "run_counts": "{1}", "backlog": "1"},
+    ),
+    "taskflow_failures": (
+        {"id": str(uuid.UUID(int=9)), "queue": "odd", "host": "", "error_type": "timeout",
+         "status_code": "500", "message": "odd", "failing": "1", "occurrences": "1",
+         "first_at": "now", "last_at": "now", "hours": "{1}", "per_hour": "{1}"},
+    ),
+    "taskflow_failed_tasks": ({"task_id": KNOWN, "failure_id": str(uuid.UUID(int=9))},),
     "taskflow_queues": (
         {"name": "odd", "settings": '{"max_concurrency":1}', "paused": "false",
          "is_limited": "true"},

@@ -112,7 +112,7 @@ def test_the_series(server, failures, target):
 
 
 def test_all_tasks_of_a_failure_are_retried(server, failures):
-    """They are counted before; the failure of those that succeed or are deleted is resolved."""
+    """They are counted before; a failure without FAILED tasks is resolved."""
     found = of_status(failures, 404)
     wanted = {"failure": found["id"]}
     counted = ask(server, "POST", "/tasks/retry", {**wanted, "dry_run": True}).json

@@ -35,6 +35,8 @@ PAGES = (
     *("/tasks?queue=odd", "/tasks?error_type=internal", "/tasks?tag=a:b&url_contains=z"),
     *("/tasks?created_after=2020-01-01T00:00:00Z", "/tasks?finished_before=2090-01-01T00:00:00Z"),
     *("/stats", "/stats/history", "/stats/history?queue=odd", "/queues", "/queues/odd"),
+    *("/stats/series", "/stats/series?span=7d", "/stats/series?span=24h&queue=odd"),
+    *("/failures?state=all", "/ui/failures?state=all", f"/tasks?failure={uuid.UUID(int=9)}"),
     *("/topics", "/topics?limit=1", "/topics/known", "/topics/known/endpoints?limit=1000"),
     *("/ui/topics", "/ui/topics/known", "/credentials"),
     *("/ui/queues", "/ui/queues/odd", "/ui/schedules", "/ui/schedules/odd", "/ui/schedules/known"),

@@ -11,14 +11,14 @@ from taskflow.model.grouped_failures import OPEN_FAILURES, Failure, FailureFilte
 class FailureStore(abc.ABC):
     """Keeps failures, at a cost that does not depend on the number of tasks.
 
-    ``fold_counts`` adds tasks to the failures, and removes those that are not FAILED any more. The
+    ``fold_counts`` adds tasks to the failures, and removes tasks that are not FAILED any more. The
     verbs here do that first, as far as one call of it does; if another node is doing so at this
     moment, they return what was there before.
     """
 
     @abc.abstractmethod
     async def first(self, limit: int, filter: FailureFilter = OPEN_FAILURES) -> list[Failure]:
-        """Return the failures that match, those that occurred last first."""
+        """Return the failures that match, the last occurrence first."""
 
     @abc.abstractmethod
     async def get(self, failure_id: uuid.UUID) -> Failure | None:

@@ -37,7 +37,7 @@ class RollupStore(abc.ABC):
 
     @abc.abstractmethod
     async def sample_backlog(self) -> bool:
-        """Record how many tasks are due, once a minute whoever calls it; return whether it did."""
+        """Record how many tasks are due, once a minute for all nodes; return whether it did."""
 
     @abc.abstractmethod
     async def delete_old(self, *, limit: int) -> int:

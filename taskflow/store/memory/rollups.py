@@ -29,7 +29,7 @@ from taskflow.store.base.rollups import RollupStore
 
 
 class RollupPart(NamedTuple):
-    """The tasks of a roll-up: all, those of a queue, or those for a host."""
+    """The tasks of a roll-up: all, or the tasks of a queue or for a host."""
 
     queue: str = ""
     host: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -20,6 +20,8 @@ from taskflow.model.grouped_failures import (
 )
 from taskflow.model.masking import Masking
 from taskflow.store.postgres.rows import Execute, Row
+
+_MAX_COUNT: Final = 2**62
 
 
 class StoredFailure(msgspec.Struct):
@@ -49,7 +51,7 @@ class FailureUpdates:
 
         Args:
             execute: Executes statements in the transaction.
-            failed: Tasks that failed; those that are FAILED now have occurred once more.
+            failed: Tasks that failed; each one that is FAILED now has occurred once more.
             left: Tasks that may not be FAILED any more.
         """
         ids, new = [*failed, *left], set(failed)
@@ -88,12 +90,20 @@ def _stored(execute: Execute, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Sto
     return {row[0]: _stored_failure_of(row) for row in rows}
 
 
+def counts_by_hour(hours: Sequence[int | None], counts: Sequence[int | None]) -> dict[int, int]:
+    """Return the numbers of occurrences by hour, as far as they can be read."""
+    pairs = zip(hours, counts, strict=False)
+    return {
+        hour: count for hour, count in pairs if isinstance(hour, int) and isinstance(count, int)
+    }
+
+
 def _stored_failure_of(row: Row) -> StoredFailure:
     _, *cause, failing, count, first_at, last_at, hours, per_hour = row
     return StoredFailure(
         Cause(*cause),
         failing,
-        Occurrences(count, first_at, last_at, dict(zip(hours, per_hour, strict=False))),
+        Occurrences(count, first_at, last_at, counts_by_hour(hours, per_hour)),
     )
 
 
@@ -135,10 +145,10 @@ def _document_of(failure_id: uuid.UUID, one: StoredFailure) -> dict[str, Any]:
     return {
         "id": failure_id,
         **one.cause._asdict(),
-        "failing": max(0, one.failing),
-        "occurrences": occurrences.count,
+        "failing": max(0, min(one.failing, _MAX_COUNT)),
+        "occurrences": min(occurrences.count, _MAX_COUNT),
         "first_at": occurrences.first_at,
         "last_at": occurrences.last_at,
         "hours": list(occurrences.by_hour),
-        "per_hour": list(occurrences.by_hour.values()),
+        "per_hour": [min(count, _MAX_COUNT) for count in occurrences.by_hour.values()],
     }

@@ -16,6 +16,7 @@ from taskflow.model.grouped_failures import (
     Occurrences,
 )
 from taskflow.store.base.grouped_failures import FailureStore
+from taskflow.store.postgres.failure_rows import counts_by_hour
 from taskflow.store.postgres.folding import Folding
 from taskflow.store.postgres.pool import Connection
 from taskflow.store.postgres.rows import Row
@@ -97,6 +98,5 @@ class PostgresFailures(FailureStore):
 
 def _failure_of(row: Row) -> Failure:
     _, *cause, failing, count, first_at, last_at, hours, per_hour, now, example_ids = row
-    by_hour = dict(zip(hours, per_hour, strict=False))
-    occurrences = Occurrences(count, first_at, last_at, by_hour)
+    occurrences = Occurrences(count, first_at, last_at, counts_by_hour(hours, per_hour))
     return Cause(*cause).as_failure(occurrences, failed=failing, example_ids=example_ids, now=now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -59,7 +60,7 @@ def rollups_of(finished: str, measured: str) -> Rollups:
 
     Args:
         finished: The numbers of finished tasks by minute, queue and status, as JSON.
-        measured: Numbers of those that still exist by minute, queue, status, host and buckets.
+        measured: The same for tasks that still exist, by minute, queue, status, host and buckets.
     """
     found: Rollups = {}
     for minute, queue, status, count in _FINISHED.decode(finished):
@@ -140,21 +141,29 @@ def _rollup_of(row: Row) -> Rollup:
 def histogram_of(buckets: Sequence[int] | None, counts: Sequence[int] | None) -> Histogram:
     """Return a histogram of its columns."""
     pairs = zip(buckets or (), counts or (), strict=False)
-    return Counter({bucket: int(count) for bucket, count in pairs if bucket is not None and count})
+    return Counter(
+        {
+            bucket: int(count)
+            for bucket, count in pairs
+            if isinstance(bucket, int) and isinstance(count, int | Decimal)
+        }
+    )
 
 
 def _document_of(key: RollupKey, rollup: Rollup) -> dict[str, Any]:
-    completed, failed, canceled = (
-        min(rollup.finished[status], _MAX_COUNT) for status in FINAL_STATUSES
-    )
+    completed, failed, canceled = (_bounded(rollup.finished[status]) for status in FINAL_STATUSES)
     return {
         **key._asdict(),
         "completed": completed,
         "failed": failed,
         "canceled": canceled,
         "wait_buckets": list(rollup.wait),
-        "wait_counts": [min(count, _MAX_COUNT) for count in rollup.wait.values()],
+        "wait_counts": [_bounded(count) for count in rollup.wait.values()],
         "run_buckets": list(rollup.run),
-        "run_counts": [min(count, _MAX_COUNT) for count in rollup.run.values()],
-        "backlog": None if rollup.backlog is None else min(rollup.backlog, _MAX_COUNT),
+        "run_counts": [_bounded(count) for count in rollup.run.values()],
+        "backlog": None if rollup.backlog is None else _bounded(rollup.backlog),
     }
+
+
+def _bounded(count: int) -> int:
+    return max(-_MAX_COUNT, min(count, _MAX_COUNT))

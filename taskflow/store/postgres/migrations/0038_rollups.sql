@@ -1,10 +1,10 @@
 -- Roll-ups of finished tasks and grouped failures, without a write of their own for a task.
 --
--- A change says which tasks finished, and which ones left FAILED. The housekeeping job that folds the changes reads these
+-- A change says which tasks finished, and which tasks left FAILED. The housekeeping job that folds the changes reads these
 -- tasks, and adds them to the roll-ups and to the failures in the transaction that deletes the changes: so each is added
 -- once. One node folds at a time.
 
--- The finished tasks of a change, and those that left FAILED. NULL if there are none.
+-- The finished tasks of a change, and the tasks that left FAILED. NULL if there are none.
 ALTER TABLE taskflow_changes ADD COLUMN ids uuid[];
 -- In the row: the ids of a large change would otherwise be stored in another table.
 ALTER TABLE taskflow_changes ALTER COLUMN ids SET STORAGE MAIN;

@@ -27,7 +27,8 @@ SELECT * FROM unnest(%(ids)b::uuid[], %(failures)b::uuid[])
 ON CONFLICT (task_id) DO NOTHING
 
 -- name: read_failures
-SELECT id, queue, host, error_type, status_code, message, failing, occurrences, first_at, last_at, hours, per_hour
+SELECT id, queue, host, error_type, status_code, message, failing, occurrences,
+       taskflow_bounded(first_at), taskflow_bounded(last_at), hours, per_hour
 FROM taskflow_failures WHERE id = ANY (%(ids)b::uuid[])
 
 -- name: count_failures

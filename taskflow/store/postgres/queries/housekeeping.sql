@@ -87,7 +87,7 @@ RETURNING key
 -- Add some recorded changes to the counts, without waiting for locks, and in the same order on
 -- all nodes. Returns the number of changes, and whether there are more because these have enough tasks; the counts that
 -- are zero now; as JSON, how many tasks finished by minute, and their times by host, for the roll-ups; and
--- the tasks that failed, and those that may have left FAILED.
+-- the tasks that failed, and the tasks that may have left FAILED.
 WITH found AS MATERIALIZED (
     SELECT ctid AS place, coalesce(cardinality(ids), 0) AS tasks FROM taskflow_changes
     LIMIT %(limit)s FOR UPDATE SKIP LOCKED

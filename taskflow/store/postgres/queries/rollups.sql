@@ -1,9 +1,8 @@
 -- Roll-ups of finished tasks and of the backlog (rollups.py).
 
 -- name: hold_rollups
--- The right to fold changes, and to write roll-ups and failures: one transaction of this schema has it at a time. A
--- second one is not told apart from its own changes otherwise: it could read that a task is FAILED, and add it to its
--- failure after another one has processed that it is not.
+-- The right to fold changes, and to write roll-ups and failures: one transaction of this schema has it at a time.
+-- Otherwise one could read that a task is FAILED, and add it to its failure after another one has processed that it is not.
 SELECT pg_try_advisory_xact_lock(838665844, coalesce((SELECT tableoid::bigint & 2147483647 FROM taskflow_event_log LIMIT 1), 0)::integer)
 FROM
 -- insert: place_of_tables
@@ -45,11 +44,13 @@ SET completed = excluded.completed, failed = excluded.failed, canceled = exclude
 -- a sample of all tasks.
 WITH sampled AS MATERIALIZED (
     SELECT at FROM taskflow_rollups
-    WHERE period_seconds = %(period_seconds)s AND queue = '' AND host = '' AND at >= %(since)s AND backlog IS NOT NULL
+    WHERE period_seconds = %(period_seconds)s AND queue = '' AND host = ''
+      AND at BETWEEN %(since)s AND now() + interval '1 day' AND backlog IS NOT NULL
 ), wanted AS MATERIALIZED (
     SELECT at, completed, failed, canceled, wait_buckets, wait_counts, run_buckets, run_counts, backlog
     FROM taskflow_rollups
-    WHERE period_seconds = %(period_seconds)s AND host = coalesce(%(host)s, '') AND at >= %(since)s
+    WHERE period_seconds = %(period_seconds)s AND host = coalesce(%(host)s, '')
+      AND at BETWEEN %(since)s AND now() + interval '1 day'
       AND queue = ANY (%(queues)b::text[])
 ), periods AS (
     SELECT at, sum(completed) AS completed, sum(failed) AS failed, sum(canceled) AS canceled, sum(backlog) AS backlog
@@ -70,7 +71,9 @@ WITH sampled AS MATERIALIZED (
         FROM wanted CROSS JOIN LATERAL unnest(run_buckets, run_counts) AS h (bucket, count) GROUP BY 1, 2
     ) AS summed GROUP BY point
 )
-SELECT point, completed, failed, canceled, waits.buckets, waits.counts, runs.buckets, runs.counts, backlog
+SELECT point, least(greatest(completed, 0), 9e18)::bigint, least(greatest(failed, 0), 9e18)::bigint,
+       least(greatest(canceled, 0), 9e18)::bigint, waits.buckets, waits.counts, runs.buckets, runs.counts,
+       least(greatest(backlog, 0), 9e18)::bigint
 FROM points LEFT JOIN waits USING (point) LEFT JOIN runs USING (point)
 
 -- name: rollup_clock
