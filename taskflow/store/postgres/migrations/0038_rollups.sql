@@ -31,7 +31,7 @@ CREATE INDEX taskflow_rollups_by_time ON taskflow_rollups (period_seconds, at);
 
 -- The bucket of a duration, as in taskflow/model/rollups.py.
 CREATE FUNCTION taskflow_time_bucket(seconds float8) RETURNS smallint LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT (CASE WHEN seconds > 0.001 THEN least(127, ceil(ln(seconds / 0.001) / ln(1.2::float8))) ELSE 0 END)::smallint
+    SELECT (CASE WHEN seconds > 0.001 THEN least(127, ceil((ln(seconds) - ln(0.001::float8)) / ln(1.2::float8))) ELSE 0 END)::smallint
 $$;
 
 -- The failures: FAILED tasks with the same cause. A failure without FAILED tasks is kept for some days.

@@ -84,13 +84,12 @@ WHERE key IN (
 RETURNING key
 
 -- name: fold_changes
--- Add some recorded changes to the counts, without waiting for locks, and in the same order on
--- all nodes. Returns the number of changes, and whether there are more because these have enough tasks; the counts that
+-- Add some recorded changes to the counts, in the same order on all nodes. The transaction holds the lock of
+-- hold_rollups, so the changes need no locks of their own. Returns the number of changes, and whether there are more because these have enough tasks; the counts that
 -- are zero now; as JSON, how many tasks finished by minute, and their times by host, for the roll-ups; and
 -- the tasks that failed, and the tasks that may have left FAILED.
 WITH found AS MATERIALIZED (
-    SELECT ctid AS place, coalesce(cardinality(ids), 0) AS tasks FROM taskflow_changes
-    LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+    SELECT ctid AS place, coalesce(cardinality(ids), 0) AS tasks FROM taskflow_changes LIMIT %(limit)s
 ), few AS MATERIALIZED (
     SELECT place FROM (
         SELECT place, sum(tasks) OVER (ORDER BY place) - tasks AS tasks_before FROM found
@@ -154,7 +153,7 @@ FROM counted WHERE count = 0
                    extract(epoch FROM taskflow_bounded(t.started_at) - taskflow_bounded(t.run_at))::float8
                ) END AS wait,
                CASE WHEN t.status = one.status AND t.status IN ('COMPLETED', 'FAILED') AND t.started_at >= t.run_at
-               THEN taskflow_time_bucket(t.elapsed_ms / 1000) END AS run
+               THEN taskflow_time_bucket(least(greatest(t.elapsed_ms, 0.001), 1e15) / 1000) END AS run
 
 -- name: delete_empty_counts
 -- Counts that are zero, so that queues can come and go, and the counts of minutes long past.
