@@ -6,10 +6,18 @@ import datetime as dt
 import itertools
 
 import pytest
+import trio
 
 from taskflow.api.dashboard import axes, plots
 from taskflow.api.dashboard.axes import TimeAxis
-from taskflow.api.dashboard.series import charts_for, name_of_host, span_of, tasks_link
+from taskflow.api.dashboard.series import (
+    READ_SECONDS,
+    PageCharts,
+    charts_for,
+    name_of_host,
+    span_of,
+    tasks_link,
+)
 from taskflow.model.rollups import (
     RESOLUTIONS,
     Percentiles,
@@ -20,6 +28,7 @@ from taskflow.model.rollups import (
     series_of,
 )
 from taskflow.model.task import TaskStatus
+from taskflow.store.memory.store import MemoryStore
 
 COMPLETED, FAILED, CANCELED = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELED
 START = dt.datetime(2026, 11, 27, 11, 20, tzinfo=dt.UTC)
@@ -255,6 +264,15 @@ class TestSeries:
         rollup.sample(0)
         recorded = RecordedSeries(START, {first_of(Span.HOUR, START): rollup})
         assert not charts_for(series_of(recorded, Span.HOUR), no_link).has_tasks
+
+    async def test_a_page_that_updates_itself_reads_seldom(self, autojump_clock):
+        """Again after some seconds."""
+        store = MemoryStore()
+        charts = PageCharts(store, Span.HOUR)
+        first = await charts.get()
+        assert await charts.get() is first
+        await trio.sleep(READ_SECONDS)
+        assert await charts.get() is not first
 
     def test_an_unknown_span_is_an_hour(self):
         assert span_of({"span": "24h"}) is Span.DAY

@@ -589,6 +589,7 @@ def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, hidden_topic, 
     """They show nothing of other queues, and change nothing there."""
     names = {"<string:name>": "a-shop" if "schedules" in rule else "shop", "<task_id>": hidden}
     names |= {"<group_id>": hidden_group, "<topic>": hidden_topic, "<name>": "a"}
+    names |= {"<failure_id>": hidden}  # of no failure
     if PAGES[rule] == "many":
         names["<string:name>"] = "cancel"
     path = rule

@@ -258,7 +258,7 @@ def test_it_can_be_read_without_scripts(visit, service, target):
     page.reload()
     assert page.locator(".head .status").inner_text() == "COMPLETED"
     page.goto(f"{service.url}/ui")
-    assert "Throughput" in page.inner_text("main")
+    assert "Finished tasks" in page.inner_text("main")
     page.goto(f"{service.url}/ui/tasks")
     assert page.locator("tbody tr").count() > 0
     waiting = submitted(service, "no url", delay_seconds=3600, queue="by-steps")

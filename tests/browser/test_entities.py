@@ -16,13 +16,25 @@ PATIENCE_SECONDS = 90.0
 PHONE = {"width": 400, "height": 800}
 
 
-@pytest.fixture
-def queue(service, target) -> str:
+def new_queue(service, target) -> str:
     """A queue in which two tasks completed and one failed."""
     name = f"q{uuid.uuid4().hex[:10]}"
     ids = [submitted(service, f"{target.url}/{number}", queue=name) for number in range(2)]
     for task_id in [*ids, submitted(service, f"{target.url}/down", queue=name)]:
         service.wait(task_id)
+    return name
+
+
+@pytest.fixture
+def own_queue(service, target) -> str:
+    """A queue that a test may change."""
+    return new_queue(service, target)
+
+
+@pytest.fixture(scope="module")
+def queue(service, target) -> str:
+    """A queue whose tasks are in the charts."""
+    name = new_queue(service, target)
     wait_until(lambda: finished_in(service, name) == 3, PATIENCE_SECONDS)
     return name
 
@@ -94,24 +106,24 @@ def test_charts_without_scripts(visit, service, queue):
     expect(page.locator("tbody tr")).to_have_count(3)
 
 
-def test_a_queue_lives(visit, service, target, queue):
+def test_a_queue_lives(visit, service, target, own_queue):
     """New tasks appear while an edited form and the opened values stay as they are."""
-    page = visit(service, f"/ui/queues/{queue}")
+    page = visit(service, f"/ui/queues/{own_queue}")
     expect(page.locator("#live-state")).to_have_text("live")
     mark(page)
     page.get_by_text("Edit limits and settings").click()
     page.get_by_label("Maximum concurrency", exact=True).fill("7")
     page.locator("#throughput-data summary").click()
-    service.wait(submitted(service, f"{target.url}/down", queue=queue))
+    service.wait(submitted(service, f"{target.url}/down", queue=own_queue))
     expect(page.locator("#throughput-data tbody")).to_contain_text("2 failed")
     expect(page.get_by_label("Maximum concurrency", exact=True)).to_have_value("7")
     check_is_the_same(page)
 
 
 @pytest.mark.parametrize("has_scripts", [True, False])
-def test_edit_the_limits_of_a_queue(visit, service, queue, has_scripts):
+def test_edit_the_limits_of_a_queue(visit, service, own_queue, has_scripts):
     """In place; an error is beside its field, and the corrected form is saved."""
-    page = visit(service, f"/ui/queues/{queue}", java_script_enabled=has_scripts)
+    page = visit(service, f"/ui/queues/{own_queue}", java_script_enabled=has_scripts)
     page.get_by_text("Edit limits and settings").click()
     page.get_by_label("Starts per second", exact=True).fill("none")
     page.get_by_role("button", name="Save settings").click()
@@ -121,21 +133,21 @@ def test_edit_the_limits_of_a_queue(visit, service, queue, has_scripts):
     field.fill("5")
     page.get_by_role("button", name="Save settings").click()
     expect(page.locator(".facts")).to_contain_text("5/s")
-    assert service.ask("GET", f"/queues/{queue}").json["rate"]["per_second"] == 5
+    assert service.ask("GET", f"/queues/{own_queue}").json["rate"]["per_second"] == 5
 
 
-def test_pause_resume_and_purge_a_queue(visit, service, target, queue):
+def test_pause_resume_and_purge_a_queue(visit, service, target, own_queue):
     """Each with a confirmation, except the resume."""
-    page = visit(service, f"/ui/queues/{queue}")
+    page = visit(service, f"/ui/queues/{own_queue}")
     page.get_by_text("Pause…").click()
     page.get_by_role("button", name="Pause queue").click()
     expect(page.locator(".head .status")).to_have_text("paused")
     for _ in range(3):
-        submitted(service, f"{target.url}/", queue=queue)
+        submitted(service, f"{target.url}/", queue=own_queue)
     page.get_by_role("link", name="Purge 3 pending…").click()
     page.get_by_role("button", name="Cancel 3 tasks").click()
     expect(page.get_by_role("status").first).to_contain_text("3 tasks canceled")
-    page.goto(f"{service.url}/ui/queues/{queue}")
+    page.goto(f"{service.url}/ui/queues/{own_queue}")
     page.get_by_role("button", name="Resume").click()
     expect(page.locator(".head .status")).to_have_text("open")
 

@@ -11,12 +11,11 @@ from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard.failure_pages import sparkline_of
 from taskflow.api.dashboard.live_region import refreshed
 from taskflow.api.dashboard.pages import page, viewer
-from taskflow.api.dashboard.series import charts_of, name_of_host, span_of
+from taskflow.api.dashboard.series import PageCharts, name_of_host, span_of
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_timeout
 from taskflow.model.grouped_failures import FailureFilter
 from taskflow.model.monitoring import SAMPLED_TASKS
-from taskflow.model.rollups import Span
 from taskflow.store.base.store import TaskStore
 
 HOSTS_PAGE: Final = f"{PATH}/hosts"
@@ -45,15 +44,15 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
     @routes.get(f"{HOSTS_PAGE}/<string:host>")
     async def host(host: str) -> Response:
         require_all_queues()
-        return await page("host.html", **await _state_of(store, host, span_of(request.args)))
+        return await page("host.html", **await _state_of(store, host, _charts_of(store, host)))
 
     @routes.get(f"{HOSTS_PAGE}/<string:host>/live")
     async def host_live(host: str) -> Response:
         require_all_queues()
-        user, span = viewer(), span_of(request.args)
+        user, charts = viewer(), _charts_of(store, host)
 
         async def load() -> dict[str, Any]:
-            return {**await _state_of(store, host, span), "viewer": user}
+            return {**await _state_of(store, host, charts), "viewer": user}
 
         return refreshed(feed, "host_region.html", load)
 
@@ -64,10 +63,14 @@ async def _list_of(store: TaskStore) -> dict[str, Any]:
     return {"hosts": found, "sampled": SAMPLED_TASKS}
 
 
-async def _state_of(store: TaskStore, host: str, span: Span) -> dict[str, Any]:
+def _charts_of(store: TaskStore, host: str) -> PageCharts:
+    return PageCharts(store, span_of(request.args), host=host)
+
+
+async def _state_of(store: TaskStore, host: str, charts: PageCharts) -> dict[str, Any]:
     with store_timeout():
         detail = await store.monitoring.host(host)
-        plots = await charts_of(store, span, host=host)
+        plots = await charts.get()
         failures = await store.failures.first(MAX_CAUSES, FailureFilter(host=host))
     return {
         "host": host,
@@ -76,6 +79,6 @@ async def _state_of(store: TaskStore, host: str, span: Span) -> dict[str, Any]:
         "record": detail.record,
         "plots": plots,
         "failures": [(one, sparkline_of(one)) for one in failures],
-        "span": span,
+        "span": charts.span,
         "sampled": SAMPLED_TASKS,
     }

@@ -13,11 +13,10 @@ from taskflow.api.dashboard.live_region import refreshed
 from taskflow.api.dashboard.pages import page, viewer
 from taskflow.api.dashboard.plots import failure_rate
 from taskflow.api.dashboard.queues import ListedQueue, queues_of
-from taskflow.api.dashboard.series import charts_of, span_of
+from taskflow.api.dashboard.series import PageCharts, span_of
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_timeout
 from taskflow.model.queue_scope import QueueScope
-from taskflow.model.rollups import Span
 from taskflow.model.task import TaskStatus
 from taskflow.store.base.store import TaskStore
 
@@ -32,28 +31,31 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 
     @routes.get(PATH)
     async def overview() -> Response:
-        mine, span = store_of_request(store), span_of(request.args)
-        context = await _context(mine, scope_of_request(), span)
+        mine = store_of_request(store)
+        charts = PageCharts(mine, span_of(request.args))
+        context = await _context(mine, scope_of_request(), charts)
         return await page("overview.html", **context)
 
     @routes.get(f"{PATH}/live")
     async def overview_live() -> Response:
         user, mine, scope = viewer(), store_of_request(store), scope_of_request()
-        span = span_of(request.args)
+        charts = PageCharts(mine, span_of(request.args))
 
         async def load() -> dict[str, Any]:
-            return {**await _context(mine, scope, span), "viewer": user}
+            return {**await _context(mine, scope, charts), "viewer": user}
 
         return refreshed(feed, "overview_region.html", load)
 
 
-async def _context(store: TaskStore, scope: QueueScope | None, span: Span) -> dict[str, Any]:
+async def _context(
+    store: TaskStore, scope: QueueScope | None, charts: PageCharts
+) -> dict[str, Any]:
     """Return the context of the page; nodes and hosts serve all queues, so a scope hides them."""
     # One after the other: in parallel, every open page would take six connections of the pool.
     listed = await queues_of(store)
     with store_timeout():
         minutes = await store.monitoring.history()
-        plots = await charts_of(store, span)
+        plots = await charts.get()
         nodes = [] if scope else await store.monitoring.nodes(MAX_NODES)
         hosts = [] if scope else await store.monitoring.hosts(MAX_HOSTS)
         schedules = await store.schedules.page(limit=MAX_SCHEDULES)
@@ -69,7 +71,7 @@ async def _context(store: TaskStore, scope: QueueScope | None, span: Span) -> di
         "finished": finished,
         "failure_rate": failure_rate(finished),
         "plots": plots,
-        "span": span,
+        "span": charts.span,
         "has_whole_view": scope is None,
         "nodes": nodes,
         "hosts": hosts,

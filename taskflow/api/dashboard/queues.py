@@ -21,7 +21,7 @@ from taskflow.api.dashboard.failure_pages import sparkline_of
 from taskflow.api.dashboard.forms import read_form
 from taskflow.api.dashboard.live_region import refreshed
 from taskflow.api.dashboard.pages import page, redirect_to, viewer
-from taskflow.api.dashboard.series import charts_of, span_of
+from taskflow.api.dashboard.series import PageCharts, span_of
 from taskflow.api.dashboard.settings_form import (
     QUEUE_FIELDS,
     errors_by_field,
@@ -40,7 +40,6 @@ from taskflow.model.keyring import Keyring
 from taskflow.model.proxy import masked_proxy
 from taskflow.model.queue_limits import NO_SETTINGS, QueueSettings
 from taskflow.model.queues import QueueStatistics, queue_of
-from taskflow.model.rollups import Span
 from taskflow.model.task import Task, TaskStatus
 from taskflow.schema.queues import Permissions, patch_of
 from taskflow.settings import Settings
@@ -110,12 +109,12 @@ def _add_pages(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 
     @routes.get(f"{_QUEUE}/live")
     async def queue_live(name: str) -> Response:
-        user, mine, span = viewer(), store_of_request(store), span_of(request.args)
-        wanted = queue_name_of(name)
+        user, mine, wanted = viewer(), store_of_request(store), queue_name_of(name)
+        charts = PageCharts(mine, span_of(request.args), queue=wanted)
 
         async def load() -> dict[str, Any]:
             try:
-                return {**await _state_of(mine, wanted, span), "viewer": user}
+                return {**await _state_of(mine, wanted, charts), "viewer": user}
             except QueueNotFound:  # it lost its last tasks meanwhile
                 return {"queue": None, "viewer": user}
 
@@ -186,7 +185,8 @@ async def _page(
     errors: Mapping[str, str] | None = None,
 ) -> Response:
     """Return the page of a queue, with the form as it was sent if it has errors."""
-    state = await _state_of(store, name, span_of(request.args))
+    charts = PageCharts(store, span_of(request.args), queue=name)
+    state = await _state_of(store, name, charts)
     settings = state["settings"]
     filled = form or queue_form_of(settings, masked_proxy(settings.egress_proxy))
     return await page(
@@ -199,7 +199,7 @@ async def _page(
     )
 
 
-async def _state_of(store: TaskStore, name: str, span: Span) -> dict[str, Any]:
+async def _state_of(store: TaskStore, name: str, charts: PageCharts) -> dict[str, Any]:
     """Return the context of the region of a queue.
 
     Raises:
@@ -208,7 +208,7 @@ async def _state_of(store: TaskStore, name: str, span: Span) -> dict[str, Any]:
     with store_timeout():
         settings = await store.queues.get(name)
         counted = await store.count(limit=1, queue=name)
-        plots = await charts_of(store, span, queue=name)
+        plots = await charts.get()
         failures = await store.failures.first(MAX_CAUSES, FailureFilter(queue=name))
     [statistics] = counted.queues
     if settings is None and not any(statistics.counts.values()) and not plots.has_tasks:
@@ -219,7 +219,7 @@ async def _state_of(store: TaskStore, name: str, span: Span) -> dict[str, Any]:
         "queue": statistics,
         "settings": settings or NO_SETTINGS,
         "finished": finished,
-        "span": span,
+        "span": charts.span,
         "plots": plots,
         "failures": [(one, sparkline_of(one)) for one in failures],
     }

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
+
+import trio
 
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard import plots
@@ -22,6 +25,7 @@ SPANS: Final[Mapping[Span, str]] = {
     Span.MONTH: "30 days",
     Span.QUARTER: "90 days",
 }
+READ_SECONDS: Final = 10.0
 _PER_BUCKET: Final[Mapping[int, str]] = {
     60: "per minute",
     900: "per 15 minutes",
@@ -69,12 +73,37 @@ def span_of(query: Mapping[str, str]) -> Span:
         return Span.HOUR
 
 
-async def charts_of(
-    store: TaskStore, span: Span, *, queue: str | None = None, host: str | None = None
-) -> Charts:
-    """Read the roll-ups of all tasks, of a queue or of a host, and return their charts."""
-    series = series_of(await store.rollups.read(span, queue=queue, host=host), span)
-    return charts_for(series, tasks_link(queue=queue, host=host))
+class PageCharts:
+    """The charts of a page: of all tasks, of a queue, or of a host.
+
+    A page that updates itself reads them again at most every ``READ_SECONDS``.
+
+    Args:
+        store: The store as the caller may see it.
+        span: The span.
+        queue: Only tasks of this queue.
+        host: Only tasks for this host.
+    """
+
+    def __init__(
+        self, store: TaskStore, span: Span, *, queue: str | None = None, host: str | None = None
+    ) -> None:
+        self._store: Final = store
+        self.span: Final = span
+        self._queue: Final = queue
+        self._host: Final = host
+        self._read_at = -math.inf
+        self._charts: Charts | None = None
+
+    async def get(self) -> Charts:
+        """Return the charts, read from the roll-ups unless they are recent."""
+        now = trio.current_time()
+        if self._charts is None or now - self._read_at >= READ_SECONDS:
+            recorded = await self._store.rollups.read(self.span, queue=self._queue, host=self._host)
+            link = tasks_link(queue=self._queue, host=self._host)
+            self._charts = charts_for(series_of(recorded, self.span), link)
+            self._read_at = now
+        return self._charts
 
 
 def charts_for(series: Series, link: Link) -> Charts:
