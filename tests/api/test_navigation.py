@@ -8,9 +8,9 @@ from taskflow.api.dashboard.navigation import Viewer, navigation
 
 FOR_ALL = (
     *("Overview", "Tasks", "Failures", "Queues", "Schedules", "Groups", "Topics"),
-    *("Alerts", "Heartbeats", "API reference"),
+    "API reference",
 )
-WHOLE = ("Hosts", "Nodes")
+WHOLE = ("Hosts", "Nodes", "Alerts", "Heartbeats")
 ADMIN = ("Credentials", "Audit")
 
 
@@ -22,10 +22,10 @@ def viewer(**fields) -> Viewer:
     ("user", "more"),
     [
         (None, ()),
-        (Viewer(None, may_read=False, may_write=False, has_all_queues=True), ()),
+        (Viewer(None, may_read=False, may_write=False, has_whole_view=True), ()),
         (viewer(), ()),
-        (viewer(has_all_queues=True), WHOLE),
-        (viewer(has_all_queues=True, may_administer=True), (*WHOLE, *ADMIN)),
+        (viewer(has_whole_view=True), WHOLE),
+        (viewer(has_whole_view=True, may_administer=True), (*WHOLE, *ADMIN)),
     ],
 )
 def test_entries(user, more):

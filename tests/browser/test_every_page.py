@@ -14,6 +14,7 @@ from tests.browser.accessibility import axe_core, violations
 from tests.browser.shown_pages import PAGES, ShownPage
 
 SIZES = {400: {"width": 400, "height": 800}, 1280: {"width": 1280, "height": 800}}
+WIDTHS = (320, 400, 560, 700, 800, 872, 900, 980, 1000, 1050, 1080, 1100, 1200, 1280, 1440)
 WIDE = {"width": 1800, "height": 1000}
 SCHEMES = ("light", "dark")
 # The boxes of an element that is broken into two lines are two.
@@ -86,6 +87,20 @@ def test_a_wide_screen(visit, furnished, pictures, shown: ShownPage):
     page.screenshot(path=pictures / f"{shown.name}-1800-light.png")
     for table in page.locator("main > table, #region > table").all():
         assert table.bounding_box()["width"] > 0.8 * WIDE["width"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shown", PAGES, ids=lambda shown: shown.name)
+def test_each_width(visit, furnished, shown: ShownPage):
+    """No page needs horizontal scrolling, from the width that WCAG 1.4.10 asks for on."""
+    page = visit(furnished.server, shown.path_with(furnished.ids))
+    for is_open in (False, True):
+        if is_open:
+            page.evaluate(OPEN_ALL)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 800})
+            needed = page.evaluate("document.documentElement.scrollWidth")
+            assert needed <= width, (width, is_open)
 
 
 def test_signing_in(visit, guarded, script):

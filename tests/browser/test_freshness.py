@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 
 from tests.api.conftest import open_database
 from tests.api.live import LiveServer
+from tests.browser.accessibility import axe_core, violations
 from tests.browser.conftest import PATIENCE_MILLISECONDS
 from tests.smoke import free_port
 
@@ -77,6 +78,7 @@ def test_an_outage_of_the_database_is_reported(tab, service):
     expect(tab.get_by_role("alert")).to_have_text(
         "The database does not respond. Data from 14:03:22 UTC. Reload"
     )
+    assert violations(tab, axe_core()) == []
     expect(tab.get_by_role("alert")).to_have_count(0)  # after the next connection
 
 

@@ -14,21 +14,22 @@ class Viewer(NamedTuple):
         may_read: Whether they may see the pages.
         may_write: Whether they may submit and change tasks.
         may_administer: Whether they may see the pages for admins: credentials and the audit log.
-        has_all_queues: Whether their key is for all queues, so that they may see nodes and hosts.
+        has_whole_view: Whether their key is for all queues, so that they may see the pages about
+            all queues, such as nodes.
     """
 
     name: str | None
     may_read: bool
     may_write: bool
     may_administer: bool = False
-    has_all_queues: bool = False
+    has_whole_view: bool = False
 
 
 class Audience(enum.Enum):
     """The users who see an entry."""
 
     EVERYBODY = enum.auto()
-    ALL_QUEUES = enum.auto()
+    WHOLE_VIEW = enum.auto()
     """Those whose key is for all queues."""
     ADMINS = enum.auto()
 
@@ -54,12 +55,12 @@ _GROUPS: Final = (
         Entry("/ui/topics", "Topics"),
     ),
     (
-        Entry("/ui/hosts", "Hosts", Audience.ALL_QUEUES),
-        Entry("/ui/nodes", "Nodes", Audience.ALL_QUEUES),
+        Entry("/ui/hosts", "Hosts", Audience.WHOLE_VIEW),
+        Entry("/ui/nodes", "Nodes", Audience.WHOLE_VIEW),
     ),
     (
-        Entry("/ui/alerts", "Alerts"),
-        Entry("/ui/heartbeats", "Heartbeats"),
+        Entry("/ui/alerts", "Alerts", Audience.WHOLE_VIEW),
+        Entry("/ui/heartbeats", "Heartbeats", Audience.WHOLE_VIEW),
     ),
     (
         Entry("/ui/credentials", "Credentials", Audience.ADMINS),
@@ -80,4 +81,4 @@ def _is_for(entry: Entry, viewer: Viewer | None) -> bool:
         return True
     if viewer is None or not viewer.may_read:
         return False
-    return viewer.may_administer if entry.audience is Audience.ADMINS else viewer.has_all_queues
+    return viewer.may_administer if entry.audience is Audience.ADMINS else viewer.has_whole_view

@@ -104,7 +104,7 @@ def viewer() -> Viewer:
         may_read=role is not None,
         may_write=role is not None and role >= Role.WRITE,
         may_administer=role is Role.ADMIN and caller.scope is None,
-        has_all_queues=role is not None and caller.scope is None,
+        has_whole_view=role is not None and caller.scope is None,
     )
 
 

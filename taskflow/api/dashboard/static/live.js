@@ -17,7 +17,7 @@ function showState(text, kind) {
   state.hidden = false;
   state.textContent = text;
   state.dataset.kind = kind;
-  loaded.hidden = kind === "on";
+  loaded.hidden = true;
 }
 
 // The banner depends on the age of the data, not on the state of the connection.
