@@ -276,6 +276,15 @@ def test_the_root_redirects_to_the_dashboard(memory_server):
     assert memory_server.ask("GET", "/").status == 404
 
 
+def test_a_confirmation_is_for_the_times_that_were_counted(memory_server):
+    """An age moves on, so the button of the confirmation has the time instead."""
+    memory_server.post(b'{"payload": "x:", "delay_seconds": 3600, "queue": "aged"}')
+    page = memory_server.ask("GET", "/ui/many/cancel?queue=aged&created_after=2h").body.decode()
+    [action] = re.findall(r'action="(/ui/many/cancel[^"]+)"', page)
+    assert re.search(r"created_after=20\d\d-", action)
+    assert memory_server.ask("GET", "/ui/many/cancel?created_after=soon").status == 422
+
+
 def test_bulk_actions_need_a_verb(memory_server):
     assert memory_server.ask("GET", "/ui/many/explode").status == 404
 
@@ -628,7 +637,7 @@ def test_bulk_actions_need_confirmation(server, verb, word, kind):
     listed = server.ask("GET", f"/ui/tasks?queue={queue}")
     # Those of selected tasks are tested in tests/browser; without a selection they do nothing.
     assert Forms(listed.body).direct == {"/ui/selected/retry"}
-    assert Forms(listed.body).asked == set()
+    assert Forms(listed.body).asked == {"/ui/views"}
     assert f'href="/ui/many/{verb}?queue={queue}">{word}…</a>'.encode() in listed.body
     if verb != "cancel":
         assert server.ask("POST", f"/tasks/{task_id}/cancel", b"").status == 200

@@ -24,6 +24,7 @@ from taskflow.api.access.scoped_store import (
     ScopedSchedules,
     ScopedStore,
     ScopedTopics,
+    ScopedViews,
 )
 from taskflow.api.app import ROUTES
 from taskflow.service import MEMORY_URL
@@ -35,6 +36,7 @@ from taskflow.store.base.rollups import RollupStore
 from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.topics import TopicStore
+from taskflow.store.base.views import ViewStore
 from tests.api.cells import cells_in
 from tests.api.client import check_problem
 from tests.api.conftest import open_database
@@ -251,6 +253,10 @@ PAGES = {
     "/ui/tasks": "GET",
     "/ui/tasks/live": "stream",
     "/ui/many/<string:name>": "many",
+    "/ui/selected/<string:name>": "selected",
+    "/ui/jump": "jump",
+    "/ui/views": "view",
+    "/ui/views/delete": "view",
     "/ui/tasks/<task_id>": "GET",
     "/ui/tasks/<task_id>/live": "stream",
     "/ui/tasks/<task_id>/result": "GET",
@@ -337,6 +343,7 @@ def test_every_page_is_classified(shared):
         (ScopedMonitoring, MonitoringStore),
         (ScopedRollups, RollupStore),
         (ScopedFailures, FailureStore),
+        (ScopedViews, ViewStore),
     ],
 )
 def test_the_store_has_no_other_verbs(scoped, whole):
@@ -590,7 +597,7 @@ def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, hidden_topic, 
     names = {"<string:name>": "a-shop" if "schedules" in rule else "shop", "<task_id>": hidden}
     names |= {"<group_id>": hidden_group, "<topic>": hidden_topic, "<name>": "a"}
     names |= {"<failure_id>": hidden}  # of no failure
-    if PAGES[rule] == "many":
+    if PAGES[rule] in ("many", "selected"):
         names["<string:name>"] = "cancel"
     path = rule
     for parameter, value in names.items():
@@ -611,6 +618,18 @@ def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, hidden_topic, 
             answer = mail.ask("POST", f"{path}?queue=shop", b"", **form)
             answer_text = mail.ask("GET", path).body.decode()
             assert answer.status == 200
+        case "selected":
+            chosen = f"id={hidden}&confirmed=yes".encode()
+            answer_text = mail.ask("POST", path, chosen, **form).body.decode()
+            assert "0 tasks canceled" in answer_text
+        case "jump":
+            answer = mail.ask("GET", f"{path}?id={hidden}")
+            answer_text = answer.header("location")
+            assert answer_text == f"/ui/tasks?id_prefix={hidden}"
+        case "view":
+            answer = mail.ask("POST", path, b"name=a&query=", **form)
+            answer_text = answer.body.decode()
+            assert answer.status == 403
         case "POST":
             answer = mail.ask("POST", path, b"", **form)
             answer_text = answer.body.decode()

@@ -28,7 +28,7 @@ def test_on_each_route(memory_server, route):
         ("/nodes?limit=5", "none is known here"),
         ("/stats?queu=a", "did you mean queue?"),
         ("/stats/history?queues=a", "did you mean queue?"),
-        ("/tasks?stat=FAILED", "did you mean status?"),
+        ("/tasks?statu=FAILED", "did you mean status?"),
         ("/schedules?page_size=5", "did you mean limit?"),
         ("/events?queu=a", "did you mean queue?"),
         (f"/tasks/{TASK_ID}?field=id", "did you mean fields?"),

@@ -126,9 +126,13 @@ def _page_request(given: Mapping[str, list[str]]) -> PageRequest:
         Unprocessable: A parameter is invalid.
     """
     several = {name: [",".join(given[name])] for name in _SEVERAL if name in given}
-    times = {name: [_time_text(name, given[name])] for name in _TIMES if name in given}
     asked = {name: texts for name, texts in given.items() if name != "columns"}
-    return PAGE_QUERY.read_query({"limit": [str(LIMIT)], **asked, **several, **times})
+    return PAGE_QUERY.read_query({"limit": [str(LIMIT)], **asked, **several, **_times_of(given)})
+
+
+def _times_of(given: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return the parameters that are times, as they are at this moment."""
+    return {name: [_time_text(name, given[name])] for name in _TIMES if name in given}
 
 
 def _time_text(name: str, texts: list[str]) -> str:
@@ -231,7 +235,9 @@ def _action_of(actions: Mapping[str, BulkAction], name: str) -> BulkAction:
 
 
 def _bulk_context(name: str) -> dict[str, Any]:
-    filters = _filters(given_parameters())
+    given = _filters(given_parameters())
+    # What is confirmed is what was counted: "2h" must not move on in between.
+    filters = {**given, **_times_of(given)}
     return {
         "action": name,
         "participle": _PARTICIPLES[name],
