@@ -592,7 +592,9 @@ def test_events(mail, shop, boss):
 
 
 @pytest.mark.parametrize("rule", [rule for rule, kind in PAGES.items() if kind != "public"])
-def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, hidden_topic, rule):
+def test_pages_of_the_dashboard(  # noqa: PLR0912, PLR0915 - a case for each kind of page
+    mail, shop, hidden, hidden_group, hidden_topic, rule
+):
     """They show nothing of other queues, and change nothing there."""
     names = {"<string:name>": "a-shop" if "schedules" in rule else "shop", "<task_id>": hidden}
     names |= {"<group_id>": hidden_group, "<topic>": hidden_topic, "<name>": "a"}
