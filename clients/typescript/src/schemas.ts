@@ -1188,8 +1188,8 @@ export interface Queue {
   /** Number of its tasks that finished recently, by final status. */
   finished: Partial<Record<TaskStatus, RecentCounts>>;
   /**
-   * Number of its tasks by state, of those that have not finished. Unlike `counts`, it depends on
-   * the time: a scheduled task becomes due without a change.
+   * Number of its open tasks (PENDING or RUNNING) by state. Unlike `counts`, it depends on the
+   * time: a scheduled task becomes due without a change.
    */
   states: Partial<Record<TaskState, StateCount>>;
 }
@@ -1273,8 +1273,8 @@ export interface QueueStatistics {
   /** Number of its tasks that finished recently, by final status. */
   finished: Partial<Record<TaskStatus, RecentCounts>>;
   /**
-   * Number of its tasks by state, of those that have not finished. Unlike `counts`, it depends on
-   * the time: a scheduled task becomes due without a change.
+   * Number of its open tasks (PENDING or RUNNING) by state. Unlike `counts`, it depends on the
+   * time: a scheduled task becomes due without a change.
    */
   states: Partial<Record<TaskState, StateCount>>;
 }
@@ -2138,8 +2138,8 @@ export interface TotalStatistics {
   /** Number of tasks that finished recently, by final status. */
   finished: Partial<Record<TaskStatus, RecentCounts>>;
   /**
-   * Number of tasks by state, of those that have not finished. Unlike `counts`, it depends on the
-   * time: a scheduled task becomes due without a change.
+   * Number of open tasks (PENDING or RUNNING) by state. Unlike `counts`, it depends on the time: a
+   * scheduled task becomes due without a change.
    */
   states: Partial<Record<TaskState, StateCount>>;
 }
