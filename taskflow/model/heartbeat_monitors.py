@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from taskflow.model.schedule import Timing
+from taskflow.model.sealed_document import is_sealed
 from taskflow.model.task import Moment, QueueName
 
 MonitorName: TypeAlias = QueueName
@@ -163,6 +164,15 @@ class NewPing(msgspec.Struct, frozen=True):
     exit_code: int | None = None
     note: bytes | None = None
     address: str | None = None
+
+
+def note_of(body: bytes) -> bytes | None:
+    """Return what is kept of the body of a ping: its start, unless it is empty.
+
+    A body that looks like encrypted data gets a space in front, and so is not taken for it.
+    """
+    note = b" " + body if is_sealed(body) else body
+    return note[:MAX_NOTE_BYTES] or None
 
 
 class StoredPing(msgspec.Struct, frozen=True, kw_only=True):

@@ -111,18 +111,18 @@ def apply_ping(before: StoredMonitor, ping: NewPing, now: dt.datetime) -> Step:
     entry = StoredPing(
         number=monitor.ping_count, at=now, ping=ping, duration_seconds=duration_seconds
     )
+    state, expected_at = before.state, before.expected_at
     match ping.signal:
-        case Signal.START:  # the end of a first run is expected from now on
-            expected_at, state, reason = before.expected_at or now, before.state, None
+        case Signal.START:
+            expected_at = expected_at or now  # the end of a first run is expected from now on
         case Signal.SUCCESS:
-            expected_at = _expected_after(before, now)
-            state, reason = HeartbeatState.UP, Reason.PINGED
+            state, expected_at = HeartbeatState.UP, _expected_after(before, now)
         case Signal.FAIL:
-            expected_at = before.expected_at
-            state, reason = HeartbeatState.DOWN, Reason.FAILED
+            state = HeartbeatState.DOWN
     monitor = msgspec.structs.replace(monitor, expected_at=expected_at, state=state)
-    if reason is None or state is before.state or monitor.definition.paused:
+    if state is before.state or monitor.definition.paused:
         return Step(monitor, None, entry)
+    reason = Reason.PINGED if state is HeartbeatState.UP else Reason.FAILED
     step = _moved(monitor, state, reason, now)
     return msgspec.structs.replace(step, ping=entry)
 

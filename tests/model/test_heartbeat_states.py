@@ -1,4 +1,4 @@
-"""The states of heartbeats: each event in each state, deadlines, outages, and clocks that change."""
+"""The states of heartbeats: each event in each state, deadlines, outages, and time zones."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ OUTAGES = [
 
 @pytest.mark.parametrize(("since", "until"), OUTAGES)
 def test_a_ping_that_may_be_lost(since, until):
-    """After an outage that it may have been lost in, the next one is waited for, as from its end."""
+    """The next one is waited for, as from the end of the outage."""
     monitor = pinged(new(), (0, SUCCESS))
     outage = Outage(after(since), after(until))
     step = apply_deadline(monitor, after(max(90, until)), [outage])

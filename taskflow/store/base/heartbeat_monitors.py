@@ -70,13 +70,11 @@ class Checked(msgspec.Struct, frozen=True):
         errors: Errors by name of the heartbeats that cannot be checked on this node; they are
             checked again later.
         outage_seconds: The duration of an outage that this check has noticed.
-        is_complete: False if there may be more to check, or if another node is checking.
     """
 
     transitions: Sequence[MonitorTransition] = ()
     errors: Mapping[str, str] = {}
     outage_seconds: float | None = None
-    is_complete: bool = True
 
 
 class HeartbeatMonitorStore(abc.ABC):
@@ -140,7 +138,8 @@ class HeartbeatMonitorStore(abc.ABC):
     async def check_due(self, *, limit: int, outage_seconds: float = OUTAGE_SECONDS) -> Checked:
         """Record the transitions of some heartbeats whose deadline is over.
 
-        Each transition is recorded exactly once, whichever node notices it. A check by any node
+        Each transition is recorded exactly once, whichever node notices it. While another node is
+        checking, this one does nothing. A check by any node
         less than ``outage_seconds`` ago says that pings could be received since. Without one, there
         was an outage until now, and a heartbeat whose ping may have been lost is not down.
 

@@ -89,7 +89,8 @@ class MemoryHeartbeatMonitors(HeartbeatMonitorStore):
         await trio.lowlevel.checkpoint()
         now, kept = self._now(), self._kept.get(name)
         before = None if kept is None else kept.monitor
-        definition = change(None if before is None else before.definition)
+        old = None if before is None else before.definition
+        definition = change(old)
         if kept is None and len(self._kept) >= MAX_MONITORS:
             raise TooManyHeartbeats
         step = apply_definition(definition, before, now, new_ping_id=self._new_id())
@@ -97,7 +98,7 @@ class MemoryHeartbeatMonitors(HeartbeatMonitorStore):
             self._checked_at = now
         kept = self._kept.setdefault(name, _Kept(step.monitor))
         kept.apply(step)
-        self._audit.add(heartbeat_entry(by, before and before.definition, definition))
+        self._audit.add(heartbeat_entry(by, old, definition))
         return ObservedMonitor(step.monitor, now), before is None
 
     async def get(self, name: str) -> ObservedMonitor | None:
@@ -153,7 +154,6 @@ class MemoryHeartbeatMonitors(HeartbeatMonitorStore):
         return Checked(
             transitions=[self._check(kept, now) for kept in due[:limit]],
             outage_seconds=unchecked_seconds if is_outage else None,
-            is_complete=len(due) <= limit,
         )
 
     async def seconds_to_next(self) -> float | None:
@@ -196,6 +196,7 @@ class MemoryHeartbeatMonitors(HeartbeatMonitorStore):
 
     def _check(self, kept: _Kept, now: dt.datetime) -> MonitorTransition:
         step = apply_deadline(kept.monitor, now, self._outages)
-        assert step is not None and step.transition is not None
+        assert step is not None
+        assert step.transition is not None
         kept.apply(step)
         return MonitorTransition(step.monitor.definition.name, step.transition)
