@@ -144,6 +144,8 @@ SHARED_NAMES = {
         "monitoring",
         "credentials",
         "signing_keys",
+        "heartbeats",
+        "heartbeat_monitors",  # in the store, where the heartbeats of nodes renew leases
     ),
     *("audit", "metrics", "problems", "errors", "settings", "database", "guard", "zones"),
     *("interface", "store"),  # what a package offers to the others

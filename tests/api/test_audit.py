@@ -127,6 +127,11 @@ def put_schedule(audited: Audited, name: str, **fields) -> None:
     audited.done("PUT", f"/schedules/{name}", {"every_seconds": 3600, "task": TASK, **fields})
 
 
+def put_heartbeat(audited: Audited, name: str) -> str:
+    audited.done("PUT", f"/heartbeats/{name}", {"every_seconds": 3600})
+    return name
+
+
 def put_credential(audited: Audited, name: str) -> None:
     audited.done("PUT", f"/credentials/{name}", CREDENTIAL, role="admin")
 
@@ -214,6 +219,26 @@ REQUESTS = {
         None,
         Action.SCHEDULE_DELETE,
     ),
+    "PUT /heartbeats/{name}": (
+        lambda _: "put",
+        {"every_seconds": 60, "description": "d"},
+        Action.HEARTBEAT_PUT,
+    ),
+    "PATCH /heartbeats/{name}": (
+        lambda a: put_heartbeat(a, "patched"),
+        {"paused": True},
+        Action.HEARTBEAT_PAUSE,
+    ),
+    "POST /heartbeats/{name}/rotate": (
+        lambda a: put_heartbeat(a, "rotated"),
+        None,
+        Action.HEARTBEAT_ROTATE,
+    ),
+    "DELETE /heartbeats/{name}": (
+        lambda a: put_heartbeat(a, "deleted"),
+        None,
+        Action.HEARTBEAT_DELETE,
+    ),
     "PUT /credentials/{name}": (lambda _: "billing", CREDENTIAL, Action.CREDENTIAL_PUT),
     "DELETE /credentials/{name}": (
         lambda a: (put_credential(a, "gone"), "gone")[1],
@@ -227,8 +252,8 @@ SUBMISSIONS = {
     *("POST /tasks", "POST /tasks/batch", "POST /groups", "POST /topics/{name}/events"),
     "POST /topics/{topic}/endpoints/{name}/test",
 }
-# Neither are reports of targets, which have no key: each is the outcome of an attempt.
-REPORTS = {one for one in WRITES if one.startswith("POST /completions/")}
+# Neither are reports of targets and pings of jobs, which have no key: each is in another history.
+REPORTS = {one for one in WRITES if one.startswith(("POST /completions/", "POST /ping/"))}
 AUDITED = [one for one in WRITES if one not in SUBMISSIONS | REPORTS]
 
 

@@ -89,6 +89,10 @@ class World(NamedTuple):
         if path.startswith("/completions/{id}/{token}"):
             parked = Parked(self.server, self.worker)
             return path.replace("/completions/{id}/{token}", parked.path)
+        if path.startswith("/ping/"):
+            url = self.ask("put", f"/heartbeats/{uuid.uuid4()}", {"every_seconds": 60}).json
+            token = url["ping_url"].rpartition("/")[2]
+            return path.replace("{token}", token).replace("{signal}", "start")
         if path.startswith("/groups/{id}"):
             group = self.ask("post", "/groups", {"name": name}).json
             return path.replace("{id}", group["id"])

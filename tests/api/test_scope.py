@@ -223,7 +223,16 @@ LISTED = {
 BULK = {"cancelTasks", "retryTasks", "deleteTasks"}
 # Tested on their own below, or in test_groups.py and test_topics.py.
 OTHERS = {"addTask", "addTasks", "addGroup", "putTopic", "putSchedule", "watchTasks"}
-WHOLE = {"listNodes": "/nodes", "listHosts": "/hosts", "showMetrics": "/metrics"}
+WHOLE = {
+    "listNodes": "/nodes",
+    "listHosts": "/hosts",
+    "showMetrics": "/metrics",
+    "listHeartbeats": "/heartbeats",
+    "showHeartbeat": "/heartbeats/backup",
+    "showHeartbeatHistory": "/heartbeats/backup/history",
+}
+# Heartbeats are of no queue: test_heartbeats.py.
+WHOLE_WRITES = {"putHeartbeat", "patchHeartbeat", "rotateHeartbeat", "deleteHeartbeat"}
 # For admins alone: test_credentials.py, test_audit.py.
 ADMINS = {
     "listAuditEntries",
@@ -237,8 +246,12 @@ PUBLIC = {
     *("isAlive", "isReady", "describe", "readDocument", "listProblems", "explainProblem"),
     *("showConfiguration", "listPublicKeys"),
 }
-# Their URLs have a token for one attempt, and the key of a caller is not read: test_completions.py.
-BY_TOKEN = {"completeAttempt", "failAttempt", "extendAttempt"}
+# Their URLs have a token for one attempt or one heartbeat, and the key of a caller is not read:
+# test_completions.py, test_heartbeats.py.
+BY_TOKEN = {
+    *("completeAttempt", "failAttempt", "extendAttempt"),
+    *("pingHeartbeat", "pingHeartbeatWithNote", "signalHeartbeat", "signalHeartbeatWithNote"),
+}
 PAGES = {
     "/ui": "GET",
     "/ui/live": "stream",
@@ -284,8 +297,9 @@ PAGES = {
 def test_every_route_is_classified():
     """A new route is limited to the queues of a key, or says that it shows the whole service."""
     names = {route.name for route in ROUTES}
-    assert names == {*ABSENT, *LISTED, *BULK, *OTHERS, *WHOLE, *ADMINS, *PUBLIC, *BY_TOKEN}
-    assert {route.name for route in ROUTES if route.has_whole_view} == {*WHOLE, *ADMINS}
+    whole = {*WHOLE, *WHOLE_WRITES, *ADMINS}
+    assert names == {*ABSENT, *LISTED, *BULK, *OTHERS, *whole, *PUBLIC, *BY_TOKEN}
+    assert {route.name for route in ROUTES if route.has_whole_view} == whole
 
 
 def test_every_page_is_classified(shared):
@@ -515,6 +529,7 @@ def test_idempotency_keys_do_not_collide(mail, shop):
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_what_shows_the_whole_service_is_refused(mail, boss, name):
+    assert boss.ask("PUT", "/heartbeats/backup", {"every_seconds": 60}).status in (200, 201)
     check_problem(mail.ask("GET", WHOLE[name]), 403, "all queues")
     assert boss.ask("GET", WHOLE[name]).status == 200
 
