@@ -83,7 +83,7 @@ class World(NamedTuple):
         assert task["status"] == standing, task
         return task["id"]
 
-    def place(self, method: str, path: str) -> str:
+    def place(self, method: str, path: str) -> str:  # noqa: PLR0911 - a kind of path each
         """The path of an operation, leading to something that it can be carried out on."""
         name = OPERATIONS[method, path]["operationId"]
         if path.startswith("/completions/{id}/{token}"):
