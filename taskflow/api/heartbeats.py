@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 from quart import Response, request
 
-from taskflow.api.access.request_caller import actor_of_request
+from taskflow.api.access.api_keys import Role
+from taskflow.api.access.request_caller import actor_of_request, role_of_request
 from taskflow.api.document.common_parts import location, next_page_link
 from taskflow.api.document.examples import HEARTBEAT, HEARTBEAT_HISTORY
 from taskflow.api.problems import store_timeout
@@ -239,7 +240,9 @@ def _ping_of(stored: StoredPing) -> Ping:
 
 
 async def _shown(services: Services, observed: ObservedMonitor) -> Heartbeat:
-    url = await services.ping_urls.url_of(observed.monitor.ping_id, request.url_root)
+    role, url = role_of_request(), None
+    if role is None or role >= Role.WRITE:
+        url = await services.ping_urls.url_of(observed.monitor.ping_id, request.url_root)
     return shown(observed.monitor, observed.at, url)
 
 

@@ -16,9 +16,7 @@ from typing import Final
 
 import trio
 
-from taskflow.api.access.api_keys import Role
 from taskflow.api.access.rate_limit import Rate, RateLimiter
-from taskflow.api.access.request_caller import role_of_request
 from taskflow.api.inline_requests import PING_PATH
 from taskflow.store.base.store import TaskStore
 
@@ -65,17 +63,14 @@ class PingUrls:
         self._secret: bytes | None = None
         self._limiter: Final = RateLimiter(Rate(PINGS_PER_SECOND, PINGS_BURST, "ping"))
 
-    async def url_of(self, ping_id: uuid.UUID, own_url: str) -> str | None:
-        """Return a ping URL; ``None`` for callers who may not change heartbeats.
+    async def url_of(self, ping_id: uuid.UUID, own_url: str) -> str:
+        """Return a ping URL, for callers who may change heartbeats.
 
         Args:
             ping_id: The id of the URL.
             own_url: The URL of the service as the client has reached it, if the service does not
                 know its public URL.
         """
-        role = role_of_request()
-        if role is not None and role < Role.WRITE:
-            return None
         base = (self._public_url or own_url).rstrip("/")
         return f"{base}{PING_PATH}{ping_token(ping_id, await self._shared_secret())}"
 

@@ -132,6 +132,12 @@ def put_heartbeat(audited: Audited, name: str) -> str:
     return name
 
 
+def paused_heartbeat(audited: Audited, name: str) -> str:
+    put_heartbeat(audited, name)
+    audited.done("PATCH", f"/heartbeats/{name}", {"paused": True})
+    return name
+
+
 def put_credential(audited: Audited, name: str) -> None:
     audited.done("PUT", f"/credentials/{name}", CREDENTIAL, role="admin")
 
@@ -335,12 +341,17 @@ PAGES = {
         "page-resumed",
     )[1],
     "/ui/schedules/<string:name>/run": lambda a: (put_schedule(a, "page"), "page")[1],
+    "/ui/heartbeats/<string:name>/pause": lambda a: put_heartbeat(a, "page-paused"),
+    "/ui/heartbeats/<string:name>/resume": lambda a: paused_heartbeat(a, "page-resumed"),
+    "/ui/heartbeats/<string:name>/rotate": lambda a: put_heartbeat(a, "page-rotated"),
+    "/ui/heartbeats/<string:name>/delete": lambda a: put_heartbeat(a, "page-deleted"),
 }
 # These are tested below or in test_credentials.py, or submit tasks; "/" answers no POST.
 OTHER_PAGES = {
     *("/ui/submit", "/ui/sign-in", "/ui/sign-out", "/"),
     "/ui/topics/<topic>/endpoints/<name>/test",
     *("/ui/credentials", "/ui/credentials/<name>/delete"),
+    *("/ui/new-heartbeat", "/ui/heartbeats/<string:name>/edit"),
 }
 
 
@@ -358,6 +369,20 @@ def test_every_page_that_changes_something_is_known():
     with LiveServer(database_url=MEMORY_URL, configure=configure):
         pass
     assert rules == {*PAGES, *OTHER_PAGES}
+
+
+@pytest.mark.parametrize("place", ["new-heartbeat", "heartbeats/page-form/edit"])
+def test_the_form_of_a_heartbeat(audited, place):
+    """It has an entry, as the API has."""
+    put_heartbeat(audited, "page-form")
+    session, name = session_of(audited.server, "write"), "page-form"
+    if place == "new-heartbeat":
+        audited.done("DELETE", "/heartbeats/page-form")
+    audited.news()
+    body = f"name={name}&every_seconds=60&description=by+hand".encode()
+    assert audited.server.ask("POST", f"/ui/{place}", body, session).status == 303
+    [entry] = audited.news()
+    assert (entry["action"], entry["actor"], entry["target"]) == ("heartbeat.put", "writer", name)
 
 
 @pytest.mark.parametrize("rule", PAGES)

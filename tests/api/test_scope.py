@@ -281,6 +281,16 @@ PAGES = {
     "/ui/topics/<topic>/endpoints/<name>/disable": "POST",
     "/ui/schedules/<string:name>": "GET",
     "/ui/schedules/<string:name>/run": "POST",
+    "/ui/heartbeats": "whole",
+    "/ui/heartbeats/live": "whole",
+    "/ui/new-heartbeat": "whole",
+    "/ui/heartbeats/<string:name>": "whole",
+    "/ui/heartbeats/<string:name>/live": "whole",
+    "/ui/heartbeats/<string:name>/edit": "whole",
+    "/ui/heartbeats/<string:name>/pause": "whole POST",
+    "/ui/heartbeats/<string:name>/resume": "whole POST",
+    "/ui/heartbeats/<string:name>/rotate": "whole POST",
+    "/ui/heartbeats/<string:name>/delete": "whole POST",
     "/ui/submit": "submit",
     "/ui/audit": "admin",
     "/ui/credentials": "admin",
@@ -600,6 +610,11 @@ def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, hidden_topic, 
             answer = mail.ask("POST", path, b"", **form)
             answer_text = answer.body.decode()
             assert answer.status == (303 if path.endswith("/delete") else 404)
+        case "whole" | "whole POST":
+            method = "POST" if PAGES[rule] == "whole POST" else "GET"
+            answer = mail.ask(method, path, b"" if method == "POST" else None, **form)
+            answer_text = answer.body.decode()
+            assert answer.status == 403
         case "admin":
             answer_text = mail.ask("GET", path).body.decode()
             assert "needs a key with the role admin" in answer_text
