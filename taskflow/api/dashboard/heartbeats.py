@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
@@ -23,6 +24,7 @@ from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body
 from taskflow.api.reading.heartbeat import heartbeat_patch_of, heartbeat_replacement_of
 from taskflow.api.reading.paths import heartbeat_name_of, new_heartbeat_name_of
+from taskflow.model.display import duration
 from taskflow.model.errors import HeartbeatNotFound, Unprocessable
 from taskflow.model.heartbeat_monitors import (
     MonitorDefinition,
@@ -42,6 +44,10 @@ _FIELDS: Final = (
     "description",
 )
 _NUMBERS: Final = ("every_seconds", "grace_seconds", "max_run_seconds")
+_UNIT_SECONDS: Final = {"s": 1, "min": 60, "m": 60, "h": 3_600, "d": 86_400}
+_MAX_DURATION_CHARS: Final = 40
+_DURATION_PART: Final = re.compile(r"([0-9]++(?:\.[0-9]++)?)\s*+(s|min|m|h|d)(?![a-z])\s*+")
+_NUMBER: Final = re.compile(r"[0-9]++(?:\.[0-9]++)?")
 _BAR_WIDTH: Final = 8
 _BAR_GAP: Final = 2
 _MAX_BARS: Final = 60
@@ -113,7 +119,7 @@ def _add_forms(routes: Blueprint, monitors: HeartbeatMonitorStore) -> None:
     @routes.get(NEW_PAGE)
     async def new_heartbeat() -> Response:
         require_all_queues()
-        return await _form_page({"grace_seconds": "300", "timezone": "UTC"}, is_new=True)
+        return await _form_page({"grace_seconds": "5 min", "timezone": "UTC"}, is_new=True)
 
     @routes.post(NEW_PAGE)
     async def create_heartbeat() -> Response:
@@ -266,28 +272,39 @@ def document_of(form: Mapping[str, str]) -> bytes:
     if "cron" not in given:
         given.pop("timezone", None)
     return msgspec.json.encode(
-        {name: _number(text) if name in _NUMBERS else text for name, text in given.items()}
+        {name: _seconds_of(text) if name in _NUMBERS else text for name, text in given.items()}
     )
 
 
-def _number(text: str) -> float | str:
-    """Return a number; the validation of the document reports other text."""
-    try:
-        number = float(text)
-    except ValueError:
+def _seconds_of(text: str) -> float | str:
+    """Return a duration such as ``1 h 30 min``; the validation of the document reports others."""
+    if len(text) > _MAX_DURATION_CHARS:
         return text
-    return number if abs(number) < float("inf") else text
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    seconds, end = 0.0, 0
+    while (part := _DURATION_PART.match(text, end)) is not None:
+        seconds, end = seconds + float(part[1]) * _UNIT_SECONDS[part[2]], part.end()
+    return seconds if 0 < end == len(text) else text
+
+
+def _duration_text(seconds: float | None) -> str | None:
+    """Return a duration that ``_seconds_of`` reads."""
+    if seconds is None:
+        return None
+    text = duration(seconds, units=len(_UNIT_SECONDS))
+    return text if _seconds_of(text) == seconds else f"{seconds:.12g}"
 
 
 def _form_of(definition: MonitorDefinition) -> dict[str, str]:
     timing = definition.timing
     values: dict[str, object] = {
         "name": definition.name,
-        "every_seconds": timing.every_seconds and f"{timing.every_seconds:.12g}",
+        "every_seconds": _duration_text(timing.every_seconds),
         "cron": timing.cron,
         "timezone": timing.timezone,
-        "grace_seconds": f"{definition.grace_seconds:.12g}",
-        "max_run_seconds": definition.max_run_seconds and f"{definition.max_run_seconds:.12g}",
+        "grace_seconds": _duration_text(definition.grace_seconds),
+        "max_run_seconds": _duration_text(definition.max_run_seconds),
         "description": definition.description,
     }
     return {name: str(value) for name, value in values.items() if value is not None}
