@@ -1,4 +1,4 @@
-"""The routes under ``/heartbeats``; ``pings.py`` has those that jobs call."""
+"""The routes under ``/heartbeats``; ``pings.py`` has the routes for jobs."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ class HeartbeatsContract:
         assert [one.transition.reason for one in checked.transitions] == [Reason.MISSED]
 
     async def test_no_outage_without_heartbeats(self, store):
-        """Nobody had to check before there was one."""
+        """No node had to check before there was one."""
         await trio.sleep(0.01)
         assert (await store.heartbeat_monitors.check_due(limit=1, outage_seconds=0.005)) is not None
         await trio.sleep(0.01)

@@ -120,9 +120,9 @@ def _remove(names: tuple[str, ...], *, lost: bool, yes: bool) -> None:
     Their finished tasks are no longer shown; the databases are not changed.
 
     With --lost, cells that do not answer are removed, in whatever state they are. All their tasks,
-    results, groups, schedules, heartbeats, topics and idempotency keys are given up, and other cells
-    take over their queues. All other cells must answer. Make sure first that these databases cannot come
-    back, or delete their lines from TASKFLOW_CELLS_FILE on all nodes.
+    results, groups, schedules, heartbeats, topics and idempotency keys are given up, and other
+    cells take over their queues. All other cells must answer. Make sure first that these databases
+    cannot come back, or delete their lines from TASKFLOW_CELLS_FILE on all nodes.
 
     \b
       taskflow cells remove a

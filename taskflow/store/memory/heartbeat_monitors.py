@@ -94,7 +94,7 @@ class MemoryHeartbeatMonitors(HeartbeatMonitorStore):
         if kept is None and len(self._kept) >= MAX_MONITORS:
             raise TooManyHeartbeats
         step = apply_definition(definition, before, now, new_ping_id=self._new_id())
-        if not self._kept:  # nobody had to check
+        if not self._kept:  # no node had to check
             self._checked_at = now
         kept = self._kept.setdefault(name, _Kept(step.monitor))
         kept.apply(step)

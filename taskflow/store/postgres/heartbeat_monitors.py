@@ -209,7 +209,7 @@ def _add(execute: Execute, monitor: StoredMonitor, now: dt.datetime) -> bool:
 
 
 def _check(execute: Execute, now: dt.datetime, limit: int) -> Checked:
-    """Write the transitions of due heartbeats; those that fail are checked again later."""
+    """Write the transitions of due heartbeats; a heartbeat that fails is checked again later."""
     rows = execute("hold_due_heartbeats", {"now": now, "limit": limit})
     if not rows:
         return Checked()
@@ -259,7 +259,7 @@ def _trim(execute: Execute, name: str, *, pings: int | None, transitions: int | 
 
 
 def _observed(rows: Sequence[Row]) -> list[ObservedMonitor]:
-    """Return the heartbeats of rows that end with the time; without those that cannot be read."""
+    """Return the heartbeats of rows that end with the time; without unreadable ones."""
     at = {row[0]: row[-1] for row in rows}
     monitors, _ = readable(row[:-1] for row in rows)
     return [ObservedMonitor(one, at[one.definition.name]) for one in monitors]

@@ -49,7 +49,7 @@ SELECT CASE
 FROM taskflow_heartbeat_monitors AS m GROUP BY 1
 
 -- name: begin_heartbeat_watch
--- Without heartbeats, nobody has checked.
+-- Without heartbeats, no node has checked.
 UPDATE taskflow_heartbeat_watch SET checked_at = %(now)s
 WHERE NOT EXISTS (SELECT FROM taskflow_heartbeat_monitors)
 
