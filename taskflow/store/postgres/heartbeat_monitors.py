@@ -35,12 +35,14 @@ from taskflow.store.base.heartbeat_monitors import (
 )
 from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.heartbeat_rows import (
+    UNREADABLE_MONITOR,
     columns_of,
     columns_of_ping,
     columns_of_transition,
     monitor_of,
     ping_of,
     readable,
+    readable_history,
     transition_of,
 )
 from taskflow.store.postgres.pool import Connection
@@ -117,7 +119,7 @@ class PostgresHeartbeatMonitors(HeartbeatMonitorStore):
                 rows = execute("hold_heartbeat_of_url", {"ping_id": ping_id})
                 if not rows:
                     return False
-                _write(execute, apply_ping(_known(rows[0][0], rows[0]), ping, _clock(execute)))
+                _write(execute, _pinged(_known(rows[0][0], rows[0]), ping, _clock(execute)))
                 return True
 
         return await self._statements.database.run(work)
@@ -132,7 +134,7 @@ class PostgresHeartbeatMonitors(HeartbeatMonitorStore):
                 "heartbeat_transitions", {"name": name, "limit": TRANSITIONS_KEPT}
             )
             return MonitorHistory(
-                [ping_of(row) for row in pings], [transition_of(row) for row in transitions]
+                readable_history(pings, ping_of), readable_history(transitions, transition_of)
             )
 
         return await self._statements.database.run(work)
@@ -142,7 +144,8 @@ class PostgresHeartbeatMonitors(HeartbeatMonitorStore):
             execute = self._statements.on(connection)
             with connection.transaction():
                 rows = execute("hold_heartbeat_watch", {})
-                if not rows:
+                if not rows:  # nothing to check, or another node checks
+                    execute("add_heartbeat_watch_if_missing", {})
                     return Checked()
                 now = _clock(execute)
                 unchecked_seconds = (now - rows[0][0]).total_seconds()
@@ -167,7 +170,7 @@ class PostgresHeartbeatMonitors(HeartbeatMonitorStore):
 
     async def transitions_since(self, at: dt.datetime, *, limit: int) -> list[MonitorTransition]:
         rows = await self._statements.run("heartbeat_transitions_since", at=at, limit=limit)
-        return [MonitorTransition(row[0], transition_of(row[1:])) for row in rows]
+        return readable_history(rows, lambda row: MonitorTransition(row[0], transition_of(row[1:])))
 
     async def count_states(self) -> Mapping[HeartbeatState, int]:
         found: dict[str, int] = dict(await self._statements.run("heartbeat_states"))
@@ -273,8 +276,21 @@ def _known(name: str, row: Row) -> StoredMonitor:
     """
     try:
         return monitor_of(row)
-    except (ValueError, TypeError) as error:
+    except UNREADABLE_MONITOR as error:
         raise HeartbeatNotFound(_unreadable(name)) from error
+
+
+def _pinged(monitor: StoredMonitor, ping: NewPing, now: dt.datetime) -> Step:
+    """Return the heartbeat after a ping.
+
+    Raises:
+        HeartbeatNotFound: Its next time cannot be computed: its cron expression or its zone is not
+            valid on this node.
+    """
+    try:
+        return apply_ping(monitor, ping, now)
+    except (LookupError, OSError, *UNREADABLE_MONITOR) as error:
+        raise HeartbeatNotFound(_unreadable(monitor.definition.name)) from error
 
 
 def _unreadable(name: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import uuid
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -22,6 +24,8 @@ from taskflow.model.heartbeat_states import deadline_of
 from taskflow.model.schedule import Timing
 from taskflow.store.postgres.rows import Row
 
+Kind = TypeVar("Kind")
+
 _COLUMNS: Final = (
     *("name", "ping_id", "description", "every_seconds", "cron", "timezone", "grace_seconds"),
     *("max_run_seconds", "paused", "state", "state_since", "expected_at", "started_at"),
@@ -32,20 +36,41 @@ _OF_TIMING: Final = ("every_seconds", "cron", "timezone")
 _OF_DEFINITION: Final = ("name", "description", "grace_seconds", "max_run_seconds", "paused")
 
 
+UNREADABLE_MONITOR: Final = (ValueError, TypeError, OverflowError)
+"""Errors of rows that no version has written, or that a later one has."""
+
+
 def monitor_of(row: Row) -> StoredMonitor:
-    """Return the heartbeat of a row of ``heartbeat_columns``."""
+    """Return the heartbeat of a row of ``heartbeat_columns``.
+
+    Raises:
+        ValueError: It cannot be read; or another of ``UNREADABLE_MONITOR``.
+    """
     fields = dict(zip(_COLUMNS, row, strict=True))
     timing = Timing(**{name: fields.pop(name) for name in _OF_TIMING})
     definition = MonitorDefinition(
         timing=timing, **{name: fields.pop(name) for name in _OF_DEFINITION}
     )
     signal = fields.pop("last_signal")
-    return StoredMonitor(
+    monitor = StoredMonitor(
         definition=definition,
         state=HeartbeatState(fields.pop("state")),
         last_signal=None if signal is None else Signal(signal),
         **fields,
     )
+    _check_finite(
+        timing.every_seconds,
+        definition.grace_seconds,
+        definition.max_run_seconds,
+        monitor.last_duration_seconds,
+    )
+    deadline_of(monitor)  # may be beyond the last year
+    return monitor
+
+
+def _check_finite(*numbers: float | None) -> None:
+    if not all(math.isfinite(number) for number in numbers if number is not None):
+        raise ValueError("a number is not finite")
 
 
 def columns_of(monitor: StoredMonitor) -> dict[str, object]:
@@ -60,8 +85,13 @@ def columns_of(monitor: StoredMonitor) -> dict[str, object]:
 
 
 def ping_of(row: Row) -> StoredPing:
-    """Return the ping of a row of ``heartbeat_pings``."""
+    """Return the ping of a row of ``heartbeat_pings``.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
     number, at, signal, exit_code, duration_seconds, address, note = row
+    _check_finite(duration_seconds)
     ping = NewPing(Signal(signal), exit_code, None if note is None else bytes(note), address)
     return StoredPing(number=number, at=at, ping=ping, duration_seconds=duration_seconds)
 
@@ -97,6 +127,15 @@ def columns_of_transition(monitor: str, transition: Transition) -> dict[str, obj
     }
 
 
+def readable_history(rows: Iterable[Row], read: Callable[[Row], Kind]) -> list[Kind]:
+    """Return the entries of a history that can be read."""
+    found: list[Kind] = []
+    for row in rows:
+        with contextlib.suppress(*UNREADABLE_MONITOR):
+            found.append(read(row))
+    return found
+
+
 def readable(rows: Iterable[Row]) -> tuple[list[StoredMonitor], dict[str, str]]:
     """Return the heartbeats that can be read, and errors by name of the others."""
     monitors: list[StoredMonitor] = []
@@ -104,6 +143,6 @@ def readable(rows: Iterable[Row]) -> tuple[list[StoredMonitor], dict[str, str]]:
     for row in rows:
         try:
             monitors.append(monitor_of(row))
-        except (ValueError, TypeError) as error:  # from no version, or from a later one
+        except UNREADABLE_MONITOR as error:
             errors[row[0]] = f"its row in the database cannot be read: {error}"
     return monitors, errors

@@ -111,16 +111,21 @@ SELECT monitor, number, at, state, reason FROM taskflow_heartbeat_transitions
 WHERE at >= %(at)s ORDER BY at, monitor, number LIMIT %(limit)s
 
 -- name: next_heartbeat_deadline
-SELECT extract(epoch FROM next_check_at - clock_timestamp())::float8 FROM taskflow_heartbeat_monitors
+SELECT extract(epoch FROM taskflow_bounded(next_check_at) - clock_timestamp())::float8 FROM taskflow_heartbeat_monitors
 WHERE next_check_at IS NOT NULL ORDER BY next_check_at LIMIT 1
 
 -- name: hold_heartbeat_watch
 -- No row if another node is checking, or if there is nothing to check.
 SELECT checked_at FROM taskflow_heartbeat_watch
-WHERE EXISTS (SELECT FROM taskflow_heartbeat_monitors) FOR UPDATE SKIP LOCKED
+WHERE id = 1 AND EXISTS (SELECT FROM taskflow_heartbeat_monitors) FOR UPDATE SKIP LOCKED
+
+-- name: add_heartbeat_watch_if_missing
+-- It is there, unless someone has deleted it.
+INSERT INTO taskflow_heartbeat_watch (id, checked_at)
+SELECT 1, now() WHERE EXISTS (SELECT FROM taskflow_heartbeat_monitors) ON CONFLICT (id) DO NOTHING
 
 -- name: note_heartbeat_check
-UPDATE taskflow_heartbeat_watch SET checked_at = %(now)s
+UPDATE taskflow_heartbeat_watch SET checked_at = %(now)s WHERE id = 1
 
 -- name: add_heartbeat_outage
 INSERT INTO taskflow_heartbeat_outages (began, ended) VALUES (%(began)s, %(ended)s) ON CONFLICT (began) DO NOTHING
