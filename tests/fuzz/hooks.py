@@ -80,6 +80,8 @@ def before_call(context, case, kwargs) -> None:
         # Which requests can be conditional depends on more of them than a schema can say.
         if case.path == "/schedules/{name}":
             case.body["conditional"] = False
+        elif case.body.get("cron") is not None:  # the coverage phase does not know oneOf
+            case.body.pop("every_seconds", None)
         for name, valid in VALID.items():
             if isinstance(case.body.get(name), str):
                 case.body[name] = valid
