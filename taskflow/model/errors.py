@@ -279,6 +279,12 @@ class ScheduleOverlap(RequestError):
     problem = types.SCHEDULE_OVERLAP
 
 
+class HeartbeatNotFound(RequestError):
+    """No heartbeat has this name."""
+
+    problem = types.HEARTBEAT_NOT_FOUND
+
+
 class GroupNotFound(RequestError):
     """No group has this id."""
 
@@ -430,6 +436,13 @@ class Unprocessable(RequestError):
 
 class TooManyCredentials(Unprocessable):
     """There are as many credentials as a service can have; delete one that is not used."""
+
+    def __init__(self) -> None:
+        super().__init__(inspect.getdoc(type(self)) or "")
+
+
+class TooManyHeartbeats(Unprocessable):
+    """There are as many heartbeats as a service can have; delete one that is not used."""
 
     def __init__(self) -> None:
         super().__init__(inspect.getdoc(type(self)) or "")

@@ -13,6 +13,7 @@ from taskflow.model.credential import Bearer
 from taskflow.model.encryption import Encryption
 from taskflow.model.endpoint_secrets import seal_secret, unseal_secret
 from taskflow.model.groups import NewGroup
+from taskflow.model.heartbeat_monitors import MonitorDefinition, NewPing, note_of
 from taskflow.model.key_generation import new_generation, private_pem
 from taskflow.model.keyring import Keyring
 from taskflow.model.options import TaskOptions
@@ -219,6 +220,22 @@ async def test_urls_of_parked_attempts(database_url):
             first.task_id: url,
             others[1].task_id: odd_url,
         }
+
+
+async def test_notes_of_pings(database_url):
+    """They are shown as before; one of a client that looks like encrypted data is left alone."""
+    definition = MonitorDefinition(name="backup", timing=Timing(every_seconds=60))
+    odd = note_of(b'{"$encrypted":"AQAAAAAA"}')
+    async with open_store(database_url, OLD) as store:
+        made, _ = await store.heartbeat_monitors.change("backup", lambda _: definition)
+        await store.heartbeat_monitors.ping(made.monitor.ping_id, NewPing(note=b"secret"))
+        await store.heartbeat_monitors.ping(made.monitor.ping_id, NewPing())
+        await store._store.heartbeat_monitors.ping(made.monitor.ping_id, NewPing(note=odd))
+    done = await rotate(database_url, NEW, OLD)
+    assert (done.checked, done.rotated, done.left) == (3, {"heartbeat_pings": 1}, {})
+    async with open_store(database_url, NEW) as store:
+        pings = (await store.heartbeat_monitors.history("backup")).pings
+        assert [one.ping.note for one in pings] == [odd, None, b"secret"]
 
 
 async def test_a_key_that_is_missing(database_url):

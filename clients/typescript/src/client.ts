@@ -32,6 +32,7 @@ import {
 } from "./options.js";
 import { Queues } from "./queues.js";
 import { isFinal } from "./results.js";
+import { Heartbeats } from "./heartbeats.js";
 import { Schedules } from "./schedules.js";
 import type { AttemptRecord, Task } from "./schemas.js";
 import { LineStream, PageStream, SubmittedStream } from "./streams.js";
@@ -128,6 +129,8 @@ export class Client extends TaskActions {
   readonly topics: Topics;
   /** The schedules of the service. */
   readonly schedules: Schedules;
+  /** The heartbeats of jobs that the service watches. */
+  readonly heartbeats: Heartbeats;
   /** The credentials of the service, without their values. */
   readonly credentials: Credentials;
 
@@ -147,6 +150,7 @@ export class Client extends TaskActions {
     this.groups = new Groups(this.transport);
     this.topics = new Topics(this.transport);
     this.schedules = new Schedules(this.transport);
+    this.heartbeats = new Heartbeats(this.transport);
     this.credentials = new Credentials(this.transport);
   }
 

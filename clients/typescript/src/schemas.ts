@@ -29,6 +29,11 @@ export interface AcceptedLine {
  * - `schedule.resume`: A schedule was resumed.
  * - `schedule.run`: A task of a schedule was created on request; the detail has its id.
  * - `schedule.delete`: A schedule was deleted.
+ * - `heartbeat.put`: A heartbeat was created or changed.
+ * - `heartbeat.pause`: A heartbeat was paused.
+ * - `heartbeat.resume`: A heartbeat was resumed.
+ * - `heartbeat.rotate`: The ping URL of a heartbeat was replaced.
+ * - `heartbeat.delete`: A heartbeat was deleted.
  * - `credential.put`: A credential was created or replaced.
  * - `credential.delete`: A credential was deleted.
  * - `signing_keys.rotate`: A new generation of keys was made by `taskflow key rotate`.
@@ -48,7 +53,7 @@ export interface AcceptedLine {
  * - `session.rejected`: Sign-ins with an unknown key were rejected; `count` is their number.
  * - `key.rejected`: Requests with an unknown key were rejected; `count` is their number.
  */
-export type Action = "task.cancel" | "task.retry" | "task.skip" | "task.delete" | "tasks.cancel" | "tasks.retry" | "tasks.delete" | "queue.purge" | "queue.pause" | "queue.resume" | "queue.change" | "schedule.put" | "schedule.pause" | "schedule.resume" | "schedule.run" | "schedule.delete" | "credential.put" | "credential.delete" | "signing_keys.rotate" | "group.close" | "group.cancel" | "group.retry" | "topic.put" | "topic.delete" | "endpoint.put" | "endpoint.rotate" | "endpoint.recover" | "endpoint.delete" | "view.put" | "view.delete" | "session.sign_in" | "session.sign_out" | "session.rejected" | "key.rejected";
+export type Action = "task.cancel" | "task.retry" | "task.skip" | "task.delete" | "tasks.cancel" | "tasks.retry" | "tasks.delete" | "queue.purge" | "queue.pause" | "queue.resume" | "queue.change" | "schedule.put" | "schedule.pause" | "schedule.resume" | "schedule.run" | "schedule.delete" | "heartbeat.put" | "heartbeat.pause" | "heartbeat.resume" | "heartbeat.rotate" | "heartbeat.delete" | "credential.put" | "credential.delete" | "signing_keys.rotate" | "group.close" | "group.cancel" | "group.retry" | "topic.put" | "topic.delete" | "endpoint.put" | "endpoint.rotate" | "endpoint.recover" | "endpoint.delete" | "view.put" | "view.delete" | "session.sign_in" | "session.sign_out" | "session.rejected" | "key.rejected";
 
 /** An attempt as the API shows it; the field order is the order of the JSON. */
 export interface AttemptRecord {
@@ -725,6 +730,134 @@ export interface Header {
   hosts: string[];
 }
 
+/** A heartbeat as the API shows it; the field order is the order of the JSON. */
+export interface Heartbeat {
+  /** The name of the heartbeat. */
+  name: string;
+  /** Its state. */
+  state: HeartbeatState;
+  /**
+   * When it was last created, up, down, paused or resumed. The states `late` and `started` do not
+   * change it.
+   */
+  state_since: string;
+  /** Text for people. */
+  description: string;
+  /** The interval from one ping to the next, if the heartbeat has one. */
+  every_seconds: number | null;
+  /** The cron expression, if the heartbeat has one. */
+  cron: string | null;
+  /** The time zone of `cron`. */
+  timezone: string;
+  /** How late a ping may be. */
+  grace_seconds: number;
+  /** Maximum time from a start to its end; `grace_seconds` if it is `null`. */
+  max_run_seconds: number | null;
+  /** True if missed pings are not noticed. */
+  paused: boolean;
+  /**
+   * The URL that the job requests. It needs no key, and can only ping. It is shown to keys that may
+   * change heartbeats; otherwise it is `null`.
+   */
+  ping_url: string | null;
+  /** When the next ping is due; `null` before the first one, and while the heartbeat is paused. */
+  next_expected_at: string | null;
+  /** When the heartbeat will be down, unless a ping is received. */
+  down_at: string | null;
+  /** When the job that is running started. */
+  started_at: string | null;
+  /** When the last ping was received. */
+  last_ping_at: string | null;
+  /** What it reported. */
+  last_signal: Signal | null;
+  /** The exit code that it reported, if it was one. */
+  last_exit_code: number | null;
+  /** How long the last job ran that reported its start and its end. */
+  last_duration_seconds: number | null;
+  /** Number of pings so far. */
+  ping_count: number;
+  /** When it was created. */
+  created_at: string;
+  /** When it was last replaced or changed. */
+  updated_at: string;
+}
+
+/** The history of a heartbeat. */
+export interface HeartbeatHistory {
+  /** The name of the heartbeat. */
+  name: string;
+  /** The last 100 pings, newest first. */
+  pings: Ping[];
+  /** The last 100 changes of the state, newest first. */
+  transitions: Transition[];
+}
+
+/**
+ * A JSON merge patch. A field that is not given stays as it is; null resets it to its default. The
+ * whole object is `HeartbeatRequest`.
+ */
+export interface HeartbeatPatch {
+  /** Maximum time from one ping to the next. */
+  every_seconds?: number | null;
+  /** A cron expression, as in schedules: a ping is expected after each of its times. */
+  cron?: string | null;
+  /** Time zone of `cron`. Default: `UTC`. */
+  timezone?: string | null;
+  /** How late a ping may be before the heartbeat is down. Default: 300. */
+  grace_seconds?: number | null;
+  /**
+   * Maximum time from a `start` to its end, after which the heartbeat is down. A start in time
+   * gives the job this time, too. Default: `grace_seconds`.
+   */
+  max_run_seconds?: number | null;
+  /** Text for people. */
+  description?: string | null;
+  /**
+   * Whether missed pings are not noticed. If it is not given, it stays as it is; a new heartbeat is
+   * not paused.
+   */
+  paused?: boolean | null;
+}
+
+/**
+ * A heartbeat; either `cron` or `every_seconds` is required. Fields that only TaskFlow sets are
+ * ignored, so that a heartbeat can be sent again as it was shown.
+ */
+export interface HeartbeatRequest {
+  /** Maximum time from one ping to the next. */
+  every_seconds?: number | null;
+  /** A cron expression, as in schedules: a ping is expected after each of its times. */
+  cron?: string | null;
+  /** Time zone of `cron`. Default: `UTC`. */
+  timezone?: string | null;
+  /** How late a ping may be before the heartbeat is down. Default: 300. */
+  grace_seconds?: number | null;
+  /**
+   * Maximum time from a `start` to its end, after which the heartbeat is down. A start in time
+   * gives the job this time, too. Default: `grace_seconds`.
+   */
+  max_run_seconds?: number | null;
+  /** Text for people. */
+  description?: string | null;
+  /**
+   * Whether missed pings are not noticed. If it is not given, it stays as it is; a new heartbeat is
+   * not paused.
+   */
+  paused?: boolean | null;
+}
+
+/**
+ * The state of a heartbeat.
+ *
+ * - `new`: No ping was received yet.
+ * - `up`: The last ping was received in time, and the next one is not due yet.
+ * - `started`: The job has reported its start, and is running.
+ * - `late`: The next ping is due, and the grace time is not over.
+ * - `down`: A ping was missed, the job reported a failure, or it ran for too long.
+ * - `paused`: Pings are recorded, and a missed one is not noticed.
+ */
+export type HeartbeatState = "new" | "up" | "started" | "late" | "down" | "paused";
+
 /** The number of tasks that finished in each minute of the last hour. */
 export interface History {
   /** Sixty minutes by the clock, the oldest first. The last one is the current minute. */
@@ -1110,6 +1243,27 @@ export interface Percentiles {
   p99: number;
 }
 
+/** A ping as the API shows it. */
+export interface Ping {
+  /** Its number, from 1. */
+  number: number;
+  /** When it was received. */
+  at: string;
+  /** What it reported. */
+  signal: Signal;
+  /** The exit code that it reported, if it was one. */
+  exit_code: number | null;
+  /** Time since the start that it ends, if it ends one. */
+  duration_seconds: number | null;
+  /** The address of the client, which may be a proxy. */
+  address: string | null;
+  /**
+   * The start of its body as text, of at most 10,000 bytes; `null` without a body, or if it is
+   * encrypted with a key that this node does not have.
+   */
+  note: string | null;
+}
+
 /** An error (RFC 9457). */
 export interface ProblemDocument {
   /** The type of the problem: the path of a page of this service that explains it. */
@@ -1320,6 +1474,21 @@ export interface Readiness {
   /** The names of the cells whose tasks no node runs; absent if nodes run the tasks of all. */
   cells_without_nodes?: string[];
 }
+
+/**
+ * Why the state of a heartbeat changed.
+ *
+ * - `created`: It was created.
+ * - `pinged`: A ping reported success.
+ * - `failed`: A ping reported a failure.
+ * - `missed`: No ping was received before the end of the grace time.
+ * - `ran_too_long`: The job started, and did not report its end in time.
+ * - `outage`: A ping was due while no node was running, and may be lost; the next one is waited
+ * for.
+ * - `paused`: It was paused.
+ * - `resumed`: It was resumed.
+ */
+export type Reason = "created" | "pinged" | "failed" | "missed" | "ran_too_long" | "outage" | "paused" | "resumed";
 
 /**
  * Number of tasks that finished recently. The minute in which a window begins counts in proportion
@@ -1614,6 +1783,15 @@ export interface SeriesPoint {
 }
 
 /**
+ * What a ping reports.
+ *
+ * - `success`: The job has succeeded.
+ * - `start`: The job starts.
+ * - `fail`: The job has failed.
+ */
+export type Signal = "success" | "start" | "fail";
+
+/**
  * The time that a series covers, up to now.
  *
  * - `1h`: 60 points of a minute.
@@ -1661,6 +1839,7 @@ export interface StreamSummary {
  * - `tasks`: All tasks that match the filter in the detail.
  * - `queue`: A queue: the target is its name.
  * - `schedule`: A schedule: the target is its name.
+ * - `heartbeat`: A heartbeat: the target is its name.
  * - `credential`: A credential: the target is its name.
  * - `signing_keys`: The keys that sign ID tokens: the target is the number of their generation.
  * - `group`: A group: the target is its id.
@@ -1670,7 +1849,7 @@ export interface StreamSummary {
  * - `session`: A session of the dashboard.
  * - `key`: An API key.
  */
-export type TargetKind = "task" | "tasks" | "queue" | "schedule" | "credential" | "signing_keys" | "group" | "topic" | "endpoint" | "view" | "session" | "key";
+export type TargetKind = "task" | "tasks" | "queue" | "schedule" | "heartbeat" | "credential" | "signing_keys" | "group" | "topic" | "endpoint" | "view" | "session" | "key";
 
 /** A task as the API shows it; the field order is the order of the JSON. */
 export interface Task {
@@ -2142,6 +2321,18 @@ export interface TotalStatistics {
    * scheduled task becomes due without a change.
    */
   states: Partial<Record<TaskState, StateCount>>;
+}
+
+/** A change of the state of a heartbeat. */
+export interface Transition {
+  /** Its number, from 1. */
+  number: number;
+  /** When the state changed. */
+  at: string;
+  /** The state: `new`, `up`, `down` or `paused`. */
+  state: HeartbeatState;
+  /** Why it changed. */
+  reason: Reason;
 }
 
 /** A key that one task of a queue can have at a time. */

@@ -18,6 +18,7 @@ from taskflow.api.dashboard import (
     endpoint,
     failure_pages,
     groups,
+    heartbeats,
     hosts,
     listing,
     nodes,
@@ -76,6 +77,7 @@ def dashboard_routes(  # noqa: PLR0913 - all that it is made of
     masking = Masking(settings.masked_headers)
     topics.add_routes(routes, store, masking)
     endpoint.add_routes(routes, store, masking)
+    heartbeats.add_routes(routes, store, feed, settings.public_url)
     submissions = Submissions(store, settings, metrics)
     queues.add_routes(routes, queues.QueuePages(store, settings, submissions, keyring), feed)
     schedules.add_routes(

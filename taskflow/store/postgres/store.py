@@ -37,6 +37,7 @@ from taskflow.store.postgres.folding import Folding
 from taskflow.store.postgres.graph_promoter import GraphPromoter
 from taskflow.store.postgres.grouped_failures import PostgresFailures
 from taskflow.store.postgres.groups import PostgresGroups
+from taskflow.store.postgres.heartbeat_monitors import PostgresHeartbeatMonitors
 from taskflow.store.postgres.leases import PostgresLeases
 from taskflow.store.postgres.listener import EVENTS_CHANNEL, listen
 from taskflow.store.postgres.listing import PostgresListing, PostgresMonitoring
@@ -79,6 +80,7 @@ class PostgresStore(
         self.audit = self._audit = PostgresAudit(context.statements, context.masking)
         self.queues = PostgresQueues(context.statements, announcements, self._audit)
         self.credentials = PostgresCredentials(context.statements, self._audit)
+        self.heartbeat_monitors = PostgresHeartbeatMonitors(context.statements, self._audit)
         self.signing_keys = PostgresSigningKeys(context.statements, self._audit)
         self.views = PostgresViews(context.statements, self._audit)
         self.monitoring = PostgresMonitoring(context.statements, max_per_host=context.max_per_host)

@@ -9,9 +9,13 @@ from typing import Any, ClassVar, Final
 import msgspec
 from msgspec import UNSET
 
-from taskflow.cli.remote.configuration.declaration import check_merged_schedule
+from taskflow.cli.remote.configuration.declaration import (
+    check_merged_heartbeat,
+    check_merged_schedule,
+)
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.options import Submission
+from taskflow.model.heartbeat_monitors import Heartbeat
 from taskflow.model.keyring import NO_KEYS
 from taskflow.model.masking import MASKING
 from taskflow.model.options import WEBHOOK_SECONDS
@@ -20,6 +24,7 @@ from taskflow.model.queue_limits import NO_SETTINGS, QueueSettings
 from taskflow.model.queues import Queue
 from taskflow.model.schedule import Schedule
 from taskflow.model.topics import Endpoint, Topic
+from taskflow.schema.heartbeats import HeartbeatRequest
 from taskflow.schema.queues import Permissions, QueueRequest, patch_of
 from taskflow.schema.schedules import ScheduleRequest
 from taskflow.schema.topics import EndpointRequest, TopicRequest
@@ -196,6 +201,32 @@ class Schedules(Section):
         await client.schedules.delete(name)
 
 
+class Heartbeats(Section):
+    """Heartbeats of jobs elsewhere."""
+
+    name = "heartbeats"
+    kind = "heartbeat"
+
+    async def current(self, client: Client) -> dict[str, Fields]:
+        return {one.name: _given(one, HeartbeatRequest) async for one in client.heartbeats.iter()}
+
+    def check(
+        self, name: str, given: Fields, current: Fields | None, errors: ValidationErrors
+    ) -> None:
+        check_merged_heartbeat(name, {**(current or {}), **_one_time(given)}, errors)
+
+    def shown(self, given: Fields, current: Fields | None) -> Fields:
+        return _as_shown(_one_time(given), HeartbeatRequest, Heartbeat)
+
+    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
+        fields = {**(current or {}), **_one_time(given)}
+        known = {one: fields[one] for one in HeartbeatRequest.__struct_fields__ if one in fields}
+        await client.heartbeats.put(name, **known)
+
+    async def delete(self, client: Client, name: str) -> None:
+        await client.heartbeats.delete(name)
+
+
 class Credentials(Section):
     """Credentials, whose values the service does not show."""
 
@@ -222,6 +253,7 @@ ALL: Final[tuple[Section, ...]] = (
     Topics(),
     Endpoints(),
     Schedules(),
+    Heartbeats(),
 )
 """The sections, in the order in which they are applied."""
 
@@ -235,7 +267,15 @@ def _one_trigger(given: Fields) -> Fields:
     return given
 
 
-def _given(resource: Queue | Topic | Endpoint | Schedule, kind: type[msgspec.Struct]) -> Fields:
+def _one_time(given: Fields) -> Fields:
+    """Return the fields of a heartbeat; as ``_one_trigger``."""
+    fields = _one_trigger(given)
+    return {name: fields[name] for name in fields if name in given or name != "start_at"}
+
+
+def _given(
+    resource: Queue | Topic | Endpoint | Schedule | Heartbeat, kind: type[msgspec.Struct]
+) -> Fields:
     """Return the fields of a resource that a request of this kind can have."""
     fields = msgspec.json.decode(msgspec.json.encode(resource))
     return {name: fields.get(name) for name in kind.__struct_fields__ if hasattr(resource, name)}
