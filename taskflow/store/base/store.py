@@ -21,6 +21,7 @@ import msgspec
 
 from taskflow.model.audit import Actor
 from taskflow.model.monitoring import DatabaseState
+from taskflow.store.base.alerts import AlertStore
 from taskflow.store.base.archive import ArchiveStore
 from taskflow.store.base.audit import AuditStore
 from taskflow.store.base.claims import ClaimStore
@@ -93,6 +94,7 @@ class TaskStore(
         parking: Parked attempts, whose targets work on after a 202.
         monitoring: Nodes, hosts and throughput.
         audit: The audit log.
+        alerts: Alerts, and what they notify.
     """
 
     queues: QueueStore
@@ -104,6 +106,7 @@ class TaskStore(
     parking: ParkingStore
     monitoring: MonitoringStore
     audit: AuditStore
+    alerts: AlertStore
 
     @abc.abstractmethod
     async def shared_secret(self, name: str) -> bytes:
