@@ -19,16 +19,15 @@ from taskflow.store.base.alerts import AlertStore
 _GONE: Final = failed(
     ErrorType.ENDPOINT_DISABLED, "endpoint disabled: the alert no longer has this destination"
 )
-_SCHEME: Final = "mailto:"
 
 
 class _MailBody(msgspec.Struct):
+    to: tuple[str, ...]
     subject: str
     text: str
 
 
 class _MailPayload(msgspec.Struct):
-    url: str
     body: _MailBody
 
 
@@ -84,7 +83,7 @@ class Notifications:
             return failed(ErrorType.INTERNAL, f"internal: the payload cannot be read: {error}")
         return await self._mailer.send(
             Mail(
-                recipients=tuple(payload.url.removeprefix(_SCHEME).split(",")),
+                recipients=payload.body.to,
                 subject=payload.body.subject,
                 text=payload.body.text,
                 message_id=str(claim.task_id),

@@ -79,7 +79,7 @@ class Mailer:
             )
             if isinstance(sent, Failed):
                 return sent
-            return Fetched(_response(mail, sent, trio.current_time() - began))
+            return Fetched(_response(sent, trio.current_time() - began))
         return failed(
             ErrorType.MAIL, f"mail: the server took longer than {MAIL_TIMEOUT_SECONDS:g} s"
         )
@@ -143,7 +143,7 @@ def _message(sender: str, mail: Mail) -> EmailMessage:
     return message
 
 
-def _response(mail: Mail, message: str, elapsed_seconds: float) -> Response:
+def _response(message: str, elapsed_seconds: float) -> Response:
     return Response(
         message=printable(message),
         result=None,
@@ -152,7 +152,7 @@ def _response(mail: Mail, message: str, elapsed_seconds: float) -> Response:
         headers={},
         content_type=None,
         encoding="json",
-        url=f"mailto:{','.join(mail.recipients)}",
+        url="mailto:",
         elapsed_seconds=round(elapsed_seconds, 6),
         size=0,
     )

@@ -29,6 +29,9 @@ MAX_SHOWN_SUBJECTS: Final = 10
 BACKOFF_SECONDS: Final = (5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0)
 """The waits between attempts: about two hours in all. Later, a notification is of no use."""
 
+MAIL_URL: Final = "mailto:"
+"""The URL of tasks that send e-mail. An address in it would be masked like a user."""
+
 _LABELS: Final = {
     AlertOn.TASK_FAILED: "tasks failed",
     AlertOn.FAILURE_RATE: "failure rate is high",
@@ -148,7 +151,7 @@ def tasks_of(notice: Notice, *, public_url: str = "") -> list[NewTask]:
 def _task_of(destination: StoredDestination, notice: Notice, link: str | None) -> NewTask:
     kind, name = destination.kind, notice.alert.definition.name
     is_mail = kind is DestinationKind.EMAIL
-    url = f"mailto:{','.join(destination.addresses)}" if is_mail else _url_of(destination)
+    url = MAIL_URL if is_mail else _url_of(destination)
     payload: dict[str, Any] = {"url": url, "method": "POST", "follow_redirects": False}
     payload["body"] = (
         _event_of(notice, link)
@@ -157,6 +160,8 @@ def _task_of(destination: StoredDestination, notice: Notice, link: str | None) -
             kind, notice.title, notice.text_lines, link, is_firing=notice.kind is NoticeKind.FIRING
         )
     )
+    if is_mail:
+        payload["body"] = {"to": destination.addresses, **payload["body"]}
     place = None if is_mail else place_of(url)
     return NewTask(
         payload=msgspec.Raw(msgspec.json.encode(payload)),

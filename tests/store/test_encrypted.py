@@ -14,6 +14,7 @@ from taskflow.model.keyring import Keyring
 from taskflow.model.topic_events import NewEvent, redelivery_of
 from taskflow.model.topics import EndpointDefinition
 from taskflow.settings import Settings
+from taskflow.store.base.alerts import AlertStore
 from taskflow.store.base.claims import IdleNode
 from taskflow.store.base.groups import GroupStore
 from taskflow.store.base.parking import ParkingStore
@@ -21,6 +22,7 @@ from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.topics import TopicStore
 from taskflow.store.encrypted import (
+    EncryptedAlerts,
     EncryptedGroups,
     EncryptedParking,
     EncryptedSchedules,
@@ -120,6 +122,7 @@ STAYS_ENCRYPTED = {"claim", "parent_result"}
 PASSED_ON_BY_SCHEDULES = {
     *("delete", "fire_due", "seconds_to_next", "wait_for_change", "delete_old_firings"),
     *("get_stored", "next_runs"),  # of which only the times are read
+    *("failing", "overdue"),
 }
 
 
@@ -140,6 +143,11 @@ PASSED_ON_BY_TOPICS = {
             EncryptedParking,
             # A claim that is found stays encrypted, as those that are claimed.
             {"find", "extend", "seconds_to_next", "end_unrecorded", "wait_for_parked"},
+        ),
+        (
+            AlertStore,
+            EncryptedAlerts,
+            {"put", "get", "all", "delete", "silence", "notifications", "take_due"},
         ),
         (
             GroupStore,
