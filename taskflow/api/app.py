@@ -9,6 +9,7 @@ import msgspec
 from quart_trio import QuartTrio
 
 from taskflow.api import (
+    alerts,
     audit,
     bulk_actions,
     completions,
@@ -76,6 +77,7 @@ ROUTES: Final = (
     *endpoint_actions.ROUTES,
     *group_events.ROUTES,
     *schedules.ROUTES,
+    *alerts.ROUTES,
     *audit.ROUTES,
     *credentials.ROUTES,
     *identity_documents.ROUTES,

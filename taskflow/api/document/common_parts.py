@@ -53,6 +53,7 @@ TAGS: Final = [
     {"name": "credentials", "description": "What targets need to accept requests."},
     {"name": "identity", "description": "How targets verify the ID tokens of this service."},
     {"name": "monitoring", "description": "Monitor nodes, target hosts and throughput."},
+    {"name": "alerts", "description": "Notify people when something is wrong."},
     {"name": "audit", "description": "See who did what."},
     {"name": "health", "description": "Health checks for load balancers and supervisors."},
     {"name": "document", "description": "This document, for programs and for people."},
