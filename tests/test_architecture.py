@@ -119,6 +119,7 @@ HOMES = {
         "serving",
         "fetch.token_request",
         "fetch.aws_signature",
+        "model.smtp",
     ),
     "httpx": ("client", "testing"),
 }
@@ -144,6 +145,7 @@ SHARED_NAMES = {
         "monitoring",
         "credentials",
         "signing_keys",
+        "alerts",
     ),
     *("audit", "metrics", "problems", "errors", "settings", "database", "guard", "zones"),
     *("interface", "store"),  # what a package offers to the others

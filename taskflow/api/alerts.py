@@ -49,6 +49,12 @@ _KNOWN: Final[dict[str, Any]] = {**_ONE_ALERT, "problems": (HTTPStatus.NOT_FOUND
     ),
     body=AlertRequest,
     body_examples={
+        "a queue that waits": {
+            "on": "oldest_waiting",
+            "after_seconds": 600,
+            "to": [{"kind": "webhook", "url": "https://example.com/alerts"}],
+            "every_seconds": 14_400,
+        },
         "failed tasks": {
             "on": "task_failed",
             "queue": "mail",
@@ -60,12 +66,6 @@ _KNOWN: Final[dict[str, Any]] = {**_ONE_ALERT, "problems": (HTTPStatus.NOT_FOUND
             "minimum": 20,
             "window_seconds": 600,
             "to": [{"kind": "slack", "url": "https://hooks.slack.com/services/T0/B0/x9"}],
-        },
-        "a queue that waits": {
-            "on": "oldest_waiting",
-            "after_seconds": 600,
-            "to": [{"kind": "webhook", "url": "https://example.com/alerts"}],
-            "every_seconds": 14_400,
         },
     },
     **_ONE_ALERT,
@@ -93,7 +93,7 @@ async def put_alert(services: Services, name: str) -> Response:
     body=AlertPatch,
     body_type=MERGE_PATCH,
     body_examples={
-        "a threshold": {"minimum": 5},
+        "a threshold": {"after_seconds": 900},
         "paused": {"paused": True},
         "other destinations": {"to": [{"kind": "email", "addresses": ["dev@example.com"]}]},
     },

@@ -37,18 +37,18 @@ MailAddresses: TypeAlias = Annotated[
 ]
 
 
-class AlertDestination(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class AlertDestination(msgspec.Struct, frozen=True, kw_only=True):
     """A destination as the API shows it.
 
     Attributes:
         kind: How it is notified.
-        url: Its URL, with secrets masked; absent for e-mail.
-        addresses: Its e-mail addresses; absent for others.
+        url: Its URL, with secrets masked; ``None`` for e-mail.
+        addresses: Its e-mail addresses; ``None`` for others.
     """
 
     kind: DestinationKind
     url: str | None = None
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[str, ...] | None = None
 
 
 class StoredDestination(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -71,7 +71,9 @@ class StoredDestination(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     @property
     def shown(self) -> AlertDestination:
         """The destination as the API shows it."""
-        return AlertDestination(kind=self.kind, url=self.masked_url, addresses=self.addresses)
+        return AlertDestination(
+            kind=self.kind, url=self.masked_url, addresses=self.addresses or None
+        )
 
 
 def destination_to(

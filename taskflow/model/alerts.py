@@ -170,7 +170,7 @@ class AlertDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         return LOST_NODE_SECONDS if self.on is AlertOn.NODE_LOST else 0.0
 
 
-class Subject(msgspec.Struct, frozen=True, omit_defaults=True):
+class Subject(msgspec.Struct, frozen=True):
     """What an alert fires for, such as a host.
 
     Attributes:

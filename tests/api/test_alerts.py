@@ -299,7 +299,8 @@ def test_what_is_rejected(client: Client, fields, pointer):
 
 def test_what_a_service_cannot_send():
     """Without keys, secrets or a mail server, destinations are rejected, and say what to set."""
-    with LiveServer(database_url=MEMORY_URL, webhook_secrets="", encryption_keys="") as server:
+    nothing = dict.fromkeys(("webhook_secrets", "encryption_keys", "smtp_url"), "")
+    with LiveServer(database_url=MEMORY_URL, **nothing) as server:
         to = [{"kind": "webhook", "url": NOWHERE}, {"kind": "slack", "url": NOWHERE}, MAIL]
         refused = Client(server).refused("PUT", "/alerts/a", {"on": "node_lost", "to": to})
     needed = ("TASKFLOW_WEBHOOK_SECRETS", "TASKFLOW_ENCRYPTION_KEYS", "TASKFLOW_SMTP_URL")

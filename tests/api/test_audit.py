@@ -27,6 +27,14 @@ SECRET = "the-secret-of-somebody"
 TASK = {"payload": {"url": f"http://a:{SECRET}@127.0.0.1:9/", "body": SECRET}, "delay_seconds": 999}
 CREDENTIAL = {"kind": "bearer", "token": SECRET, "hosts": ["api.example.com"]}
 
+ALERT = {
+    "on": "task_failed",
+    "to": [
+        {"kind": "webhook", "url": f"http://127.0.0.1:9/?token={SECRET}"},
+        {"kind": "slack", "url": f"http://127.0.0.1:9/{SECRET}"},
+    ],
+}
+
 
 class Audited:
     """A server, and the entries since the last call."""
@@ -127,6 +135,11 @@ def put_schedule(audited: Audited, name: str, **fields) -> None:
     audited.done("PUT", f"/schedules/{name}", {"every_seconds": 3600, "task": TASK, **fields})
 
 
+def put_alert(audited: Audited, name: str) -> str:
+    audited.done("PUT", f"/alerts/{name}", ALERT)
+    return name
+
+
 def put_credential(audited: Audited, name: str) -> None:
     audited.done("PUT", f"/credentials/{name}", CREDENTIAL, role="admin")
 
@@ -180,6 +193,15 @@ REQUESTS = {
         lambda a: a.failing_endpoint("recovered"),
         {"since": "2026-01-01T00:00:00Z"},
         Action.ENDPOINT_RECOVER,
+    ),
+    "PUT /alerts/{name}": (lambda _: "new", ALERT, Action.ALERT_PUT),
+    "PATCH /alerts/{name}": (lambda a: put_alert(a, "patched"), {"minimum": 3}, Action.ALERT_PUT),
+    "DELETE /alerts/{name}": (lambda a: put_alert(a, "deleted"), None, Action.ALERT_DELETE),
+    "POST /alerts/{name}/test": (lambda a: put_alert(a, "tested"), None, Action.ALERT_TEST),
+    "POST /alerts/{name}/silence": (
+        lambda a: put_alert(a, "silenced"),
+        {"seconds": 60},
+        Action.ALERT_SILENCE,
     ),
     "PUT /queues/{name}": (lambda _: "put", {"max_concurrency": 5}, Action.QUEUE_CHANGE),
     "PATCH /queues/{name}": (lambda _: "patched", {"rate": 5}, Action.QUEUE_CHANGE),
