@@ -21,7 +21,10 @@ from taskflow.api.services import Services
 from taskflow.model.alert_messages import tasks_of
 from taskflow.model.alerts import Alert, AlertName, AlertNotification, shown_alert
 from taskflow.model.errors import AlertNotFound
+from taskflow.model.keyring import Keyring
+from taskflow.model.masking import Masking
 from taskflow.schema.alerts import AlertPatch, AlertRequest, SilenceRequest
+from taskflow.settings import Settings
 
 T = TypeVar("T")
 
@@ -77,7 +80,7 @@ async def put_alert(services: Services, name: str) -> Response:
     each destination notifies that; so does its end. At most one notification that it fires is sent
     in ``every_seconds``. A change of the condition forgets whether it fires.
     """
-    reading = reading_of(services, new_alert_name_of(name))
+    reading = _reading(services, new_alert_name_of(name))
     change = reading.replacement_of(await read_json())
     with store_timeout():
         alert, is_new = await services.store.alerts.put(name, change, by=actor_of_request())
@@ -102,7 +105,7 @@ async def put_alert(services: Services, name: str) -> Response:
 async def patch_alert(services: Services, name: str) -> Response:
     """Change some fields of an alert."""
     name = alert_name_of(name)
-    change = reading_of(services, name).patch_of(await read_json())
+    change = _reading(services, name).patch_of(await read_json())
     with store_timeout():
         alert, _ = await services.store.alerts.put(name, change, by=actor_of_request())
     return as_json(shown_alert(alert))
@@ -215,14 +218,22 @@ async def list_alert_notifications(services: Services, name: str) -> Response:
     return as_json(found_alert(found))
 
 
-def reading_of(services: Services, name: str) -> AlertReading:
+def alert_reading(
+    name: str, *, settings: Settings, keyring: Keyring, masking: Masking
+) -> AlertReading:
     """Return what an alert is validated with."""
     return AlertReading(
         name,
-        can_sign=services.settings.has_webhook_secrets,
-        can_mail=bool(services.settings.smtp_url),
-        keyring=services.keyring,
-        masking=services.masking,
+        can_sign=settings.has_webhook_secrets,
+        can_mail=bool(settings.smtp_url),
+        keyring=keyring,
+        masking=masking,
+    )
+
+
+def _reading(services: Services, name: str) -> AlertReading:
+    return alert_reading(
+        name, settings=services.settings, keyring=services.keyring, masking=services.masking
     )
 
 

@@ -7,6 +7,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -261,6 +262,53 @@ def test_a_destination_that_was_removed(client: Client):
     client.ask("POST", f"/tasks/{task_id}/cancel")
     client.ask("POST", f"/tasks/{task_id}/retry")
     assert client.server.wait(task_id)["error_type"] == "endpoint_disabled"
+
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+def test_the_pages(client: Client):
+    """An alert is created, shown, changed, silenced and deleted with forms, without a script."""
+    name = f"ui-{uuid.uuid4().hex}"
+    url = f"http://127.0.0.1:9/{TOKEN}"
+
+    def send(path: str, **fields: str):
+        return client.server.ask("POST", path, urlencode(fields).encode(), FORM)
+
+    def shown(path: str) -> str:
+        answer = client.server.ask("GET", path)
+        assert answer.status == 200
+        assert TOKEN not in answer.body.decode()
+        return answer.body.decode()
+
+    form = {"on": "failure_rate", "queue": "x", "minimum": "5", "to": f"slack {url}\nemail a@b.c"}
+    answer = send("/ui/alerts", alert=name, **form)
+    assert answer.status == 422
+    assert "rate is missing" in answer.body.decode()
+    assert send("/ui/alerts", alert=name, rate="0.25", **form).header("location") == (
+        f"/ui/alerts/{name}"
+    )
+    assert name in shown("/ui/alerts")
+    assert "Only this host" in shown("/ui/alerts?on=host_open")
+    page = shown(f"/ui/alerts/{name}")
+    assert "25 %" in page
+    stored = client.done("GET", f"/alerts/{name}")
+    masked = stored["to"][0]["url"]
+    assert f"slack {masked}\nemail a@b.c" in page
+    form |= {"to": f"slack {masked}", "rate": "0.5", "notify_recovery": "no", "paused": "yes"}
+    assert send(f"/ui/alerts/{name}", **form).status == 303
+    changed = client.done("GET", f"/alerts/{name}")
+    assert (changed["rate"], changed["notify_recovery"], changed["paused"]) == (0.5, False, True)
+    assert changed["to"] == stored["to"][:1]
+    assert send(f"/ui/alerts/{name}", on="failure_rate", rate="x", to="fax 1").status == 422
+    assert send(f"/ui/alerts/{name}/silence", hours="4").status == 303
+    assert "silenced until" in shown(f"/ui/alerts/{name}")
+    assert send(f"/ui/alerts/{name}/silence").status == 303
+    assert "silenced until" not in shown(f"/ui/alerts/{name}")
+    assert send(f"/ui/alerts/{name}/test").status == 303
+    assert ">test</span>" in shown(f"/ui/alerts/{name}")
+    assert send(f"/ui/alerts/{name}/delete").header("location") == "/ui/alerts"
+    assert client.server.ask("GET", f"/ui/alerts/{name}").status == 404
 
 
 @pytest.mark.parametrize(

@@ -313,6 +313,9 @@ PAGES = {
     "/ui/groups/<group_id>/close": lambda a: a.group(open=True),
     "/ui/groups/<group_id>/cancel": lambda a: a.group(open=True),
     "/ui/groups/<group_id>/retry": lambda a: a.failed_group(),
+    "/ui/alerts/<name>/test": lambda a: put_alert(a, "page-tested"),
+    "/ui/alerts/<name>/silence": lambda a: put_alert(a, "page-silenced"),
+    "/ui/alerts/<name>/delete": lambda a: put_alert(a, "page-deleted"),
     "/ui/topics/<topic>/endpoints/<name>/recover": lambda a: (
         a.failing_endpoint("page-recovered"),
         "page-recovered/endpoints/a",
@@ -333,11 +336,12 @@ PAGES = {
     )[1],
     "/ui/schedules/<string:name>/run": lambda a: (put_schedule(a, "page"), "page")[1],
 }
-# These are tested below or in test_credentials.py, or submit tasks; "/" answers no POST.
+# These are tested below, in test_alerts.py or test_credentials.py, or submit tasks; "/" takes no POST.
 OTHER_PAGES = {
     *("/ui/submit", "/ui/sign-in", "/ui/sign-out", "/"),
     "/ui/topics/<topic>/endpoints/<name>/test",
     *("/ui/credentials", "/ui/credentials/<name>/delete"),
+    *("/ui/alerts", "/ui/alerts/<name>"),
 }
 
 

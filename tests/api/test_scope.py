@@ -274,6 +274,11 @@ PAGES = {
     "/ui/schedules/<string:name>": "GET",
     "/ui/schedules/<string:name>/run": "POST",
     "/ui/submit": "submit",
+    "/ui/alerts": "whole",
+    "/ui/alerts/<name>": "whole",
+    "/ui/alerts/<name>/test": "POST to whole",
+    "/ui/alerts/<name>/silence": "POST to whole",
+    "/ui/alerts/<name>/delete": "POST to whole",
     "/ui/audit": "admin",
     "/ui/credentials": "admin",
     "/ui/credentials/<name>/delete": "admin",
@@ -590,6 +595,11 @@ def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, hidden_topic, 
             answer = mail.ask("POST", path, b"", **form)
             answer_text = answer.body.decode()
             assert answer.status == (303 if path.endswith("/delete") else 404)
+        case "whole" | "POST to whole" as kind:
+            method, body = ("GET", None) if kind == "whole" else ("POST", b"")
+            answer = mail.ask(method, path, body, **form)
+            answer_text = answer.body.decode()
+            assert answer.status == 403
         case "admin":
             answer_text = mail.ask("GET", path).body.decode()
             assert "needs a key with the role admin" in answer_text
