@@ -18,6 +18,7 @@ MODULES = (
     "topics.py",
     "schedules.py",
     "credentials.py",
+    "alerts.py",
     "client.py",
 )
 NOTE = "# Written by `python -m tools.blocking` from client/asynchronous/{}: change that.\n\n"

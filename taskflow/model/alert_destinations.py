@@ -85,14 +85,26 @@ def destination_to(
         InvalidUrl: The URL is invalid.
         KeyMissing: It is a secret, and there is no key.
     """
+    masked = masked_url(kind, url, masking)
+    if not kind.is_chat:
+        return StoredDestination(kind=kind, url=url, masked_url=masked)
+    sealed = keyring.encrypt(url.encode(), _place_of(alert, masked))
+    return StoredDestination(kind=kind, masked_url=masked, sealed_url=sealed)
+
+
+def masked_url(kind: DestinationKind, url: str, masking: Masking) -> str:
+    """Return a URL as it is shown; of a chat, its origin and a part of a digest.
+
+    The digest tells two channels of a host apart, and reveals nothing of a token.
+
+    Raises:
+        InvalidUrl: The URL is invalid.
+    """
     target = parse_target(url)
     if not kind.is_chat:
-        return StoredDestination(kind=kind, url=url, masked_url=masking.url(url))
-    # Tells two channels of a host apart, and reveals nothing of a token.
+        return masking.url(url)
     digest = hashlib.sha256(b"TaskFlow alert destination\n" + url.encode()).hexdigest()
-    masked_url = f"{target.origin}/{MASK}-{digest[:_ID_CHARACTERS]}"
-    sealed = keyring.encrypt(url.encode(), _place_of(alert, masked_url))
-    return StoredDestination(kind=kind, masked_url=masked_url, sealed_url=sealed)
+    return f"{target.origin}/{MASK}-{digest[:_ID_CHARACTERS]}"
 
 
 def unsealed_url(destination: StoredDestination, alert: str, keyring: Keyring) -> str:

@@ -336,7 +336,8 @@ PAGES = {
     )[1],
     "/ui/schedules/<string:name>/run": lambda a: (put_schedule(a, "page"), "page")[1],
 }
-# These are tested below, in test_alerts.py or test_credentials.py, or submit tasks; "/" takes no POST.
+# These are tested below, in test_alerts.py or test_credentials.py, or submit tasks; "/" answers no
+# POST.
 OTHER_PAGES = {
     *("/ui/submit", "/ui/sign-in", "/ui/sign-out", "/"),
     "/ui/topics/<topic>/endpoints/<name>/test",

@@ -15,6 +15,7 @@ import {
   wholeWait,
   withId,
 } from "./calls.js";
+import { Alerts } from "./alerts.js";
 import { Credentials } from "./credentials.js";
 import { addressOf } from "./environment.js";
 import type { EventStream } from "./events.js";
@@ -130,6 +131,8 @@ export class Client extends TaskActions {
   readonly schedules: Schedules;
   /** The credentials of the service, without their values. */
   readonly credentials: Credentials;
+  /** The alerts of the service. */
+  readonly alerts: Alerts;
 
   /**
    * @param url The address of the service.
@@ -148,6 +151,7 @@ export class Client extends TaskActions {
     this.topics = new Topics(this.transport);
     this.schedules = new Schedules(this.transport);
     this.credentials = new Credentials(this.transport);
+    this.alerts = new Alerts(this.transport);
   }
 
   /**

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
@@ -12,14 +13,19 @@ from msgspec import UNSET
 from taskflow.cli.remote.configuration.declaration import check_merged_schedule
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.options import Submission
+from taskflow.model.alert_destinations import masked_url
+from taskflow.model.alert_target import DestinationKind
+from taskflow.model.alerts import Alert
+from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.keyring import NO_KEYS
-from taskflow.model.masking import MASKING
+from taskflow.model.masking import MASK, MASKING
 from taskflow.model.options import WEBHOOK_SECONDS
 from taskflow.model.proxy import masked_proxy
 from taskflow.model.queue_limits import NO_SETTINGS, QueueSettings
 from taskflow.model.queues import Queue
 from taskflow.model.schedule import Schedule
 from taskflow.model.topics import Endpoint, Topic
+from taskflow.schema.alerts import AlertRequest
 from taskflow.schema.queues import Permissions, QueueRequest, patch_of
 from taskflow.schema.schedules import ScheduleRequest
 from taskflow.schema.topics import EndpointRequest, TopicRequest
@@ -196,6 +202,43 @@ class Schedules(Section):
         await client.schedules.delete(name)
 
 
+class Alerts(Section):
+    """Alerts. URLs of chats are compared by the digest in what the service shows."""
+
+    name = "alerts"
+    kind = "alert"
+
+    async def current(self, client: Client) -> dict[str, Fields]:
+        return {one.name: _given(one, AlertRequest) for one in await client.alerts.all()}
+
+    def shown(self, given: Fields, current: Fields | None) -> Fields:
+        # Of a field that is null, the service shows the default of the condition.
+        fields = {name: value for name, value in given.items() if value is not None}
+        if isinstance(fields.get("to"), list):
+            fields["to"] = [_masked_destination(one) for one in fields["to"]]
+        return _as_shown(fields, AlertRequest, Alert)
+
+    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
+        # Another condition has other fields.
+        is_same = current is not None and given.get("on", current["on"]) == current["on"]
+        fields = {**(current or {} if is_same else {}), **given}
+        known = {one: fields[one] for one in AlertRequest.__struct_fields__ if one in fields}
+        await client.alerts.put(name, known)
+
+    async def delete(self, client: Client, name: str) -> None:
+        await client.alerts.delete(name)
+
+
+def _masked_destination(given: Any) -> Any:
+    """Return a destination as the service shows it; as it is, if only the service can tell."""
+    if not isinstance(given, dict) or not isinstance(given.get("url"), str):
+        return given
+    with contextlib.suppress(ValueError, InvalidUrl):
+        kind, url = DestinationKind(given.get("kind", "")), given["url"]
+        return {**given, "url": url if MASK in url else masked_url(kind, url, MASKING)}
+    return given
+
+
 class Credentials(Section):
     """Credentials, whose values the service does not show."""
 
@@ -222,6 +265,7 @@ ALL: Final[tuple[Section, ...]] = (
     Topics(),
     Endpoints(),
     Schedules(),
+    Alerts(),
 )
 """The sections, in the order in which they are applied."""
 
@@ -235,7 +279,9 @@ def _one_trigger(given: Fields) -> Fields:
     return given
 
 
-def _given(resource: Queue | Topic | Endpoint | Schedule, kind: type[msgspec.Struct]) -> Fields:
+def _given(
+    resource: Queue | Topic | Endpoint | Schedule | Alert, kind: type[msgspec.Struct]
+) -> Fields:
     """Return the fields of a resource that a request of this kind can have."""
     fields = msgspec.json.decode(msgspec.json.encode(resource))
     return {name: fields.get(name) for name in kind.__struct_fields__ if hasattr(resource, name)}
