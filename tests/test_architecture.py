@@ -146,6 +146,8 @@ SHARED_NAMES = {
         "credentials",
         "signing_keys",
         "alerts",
+        "heartbeats",
+        "heartbeat_monitors",  # in the store, where the heartbeats of nodes renew leases
     ),
     *("audit", "metrics", "problems", "errors", "settings", "database", "guard", "zones"),
     *("interface", "store"),  # what a package offers to the others

@@ -17,6 +17,7 @@ MODULES = (
     "groups.py",
     "topics.py",
     "schedules.py",
+    "heartbeats.py",
     "credentials.py",
     "alerts.py",
     "client.py",

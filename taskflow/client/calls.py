@@ -315,6 +315,20 @@ def of_schedule(
 
 
 @checked_arguments()
+def of_heartbeat(
+    method: str,
+    name: str,
+    what: str = "",
+    body: bytes | None = None,
+    *,
+    is_repeatable: bool = True,
+) -> Call:
+    """Return a request for a heartbeat."""
+    path = f"/heartbeats/{_segment(name)}{what}"
+    return Call(method, path, headers=_JSON, body=body, is_repeatable=is_repeatable)
+
+
+@checked_arguments()
 def of_topic(
     method: str,
     names: tuple[str, ...],

@@ -14,6 +14,7 @@ import msgspec
 from taskflow.model.alert_states import Observation
 from taskflow.model.alerts import ALERTS_QUEUE, MAX_SUBJECTS, AlertOn, StoredAlert, Subject
 from taskflow.model.filter import TaskFilter
+from taskflow.model.heartbeat_monitors import HeartbeatState
 from taskflow.model.monitoring import Minute
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Task, TaskStatus
@@ -25,10 +26,15 @@ from taskflow.store.base.store import TaskStore
 MAX_QUEUES: Final = 1000
 MAX_NODES: Final = 1000
 MAX_HOSTS: Final = 1000
+MAX_HEARTBEATS: Final = 1000
+MAX_TRANSITIONS: Final = 1000
 MAX_EXAMPLES: Final = 3
 MAX_EXAMINED_TASKS: Final = 20
 LATE_WITHIN_SECONDS: Final = 300.0
 """How long a schedule fires an alert after it was late."""
+
+_COMMIT_SECONDS: Final = 5.0
+"""For this time, a transition may be invisible after its time."""
 
 _MAX_ERROR_CHARACTERS: Final = 200
 _ALL_QUEUES: Final = "all queues"
@@ -214,6 +220,21 @@ async def _failing_credentials(
     return Observation(tuple(found[name] for name in sorted(found)))
 
 
+async def _missed_heartbeats(store: TaskStore, alert: StoredAlert, now: dt.datetime) -> Observation:
+    """Return the heartbeats that are down, and those that were since the last evaluation."""
+    monitors, only = store.heartbeat_monitors, alert.definition.heartbeat
+    found: dict[str, Subject] = {}
+    since = (alert.state.evaluated_at or now) - dt.timedelta(seconds=_COMMIT_SECONDS)
+    for one in await monitors.transitions_since(since, limit=MAX_TRANSITIONS):
+        if one.transition.state is HeartbeatState.DOWN:
+            at, reason = one.transition.at, one.transition.reason
+            found[one.name] = Subject(one.name, f"{reason}, {at:%Y-%m-%d %H:%M:%S} UTC")
+    for observed in await monitors.down(limit=MAX_HEARTBEATS):
+        name, at = observed.monitor.definition.name, observed.monitor.state_since
+        found.setdefault(name, Subject(name, f"down since {at:%Y-%m-%d %H:%M:%S} UTC"))
+    return Observation(tuple(one for one in found.values() if only in (None, one.name)))
+
+
 async def _credential_of_queue(store: TaskStore, queue: str) -> str | None:
     settings = await store.queues.get(queue)
     return None if settings is None else settings.credential
@@ -242,4 +263,5 @@ _OBSERVE: Final[Mapping[AlertOn, Observe]] = {
     AlertOn.HOST_OPEN: _open_hosts,
     AlertOn.NODE_LOST: _lost_nodes,
     AlertOn.CREDENTIAL_FAILING: _failing_credentials,
+    AlertOn.HEARTBEAT_MISSED: _missed_heartbeats,
 }

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 import trio
 
 from taskflow.engine.context import EngineContext, Outage
+from taskflow.engine.missed_heartbeats import HeartbeatChecks
 from taskflow.engine.rescue import rescue_tasks
 from taskflow.model.errors import StoreUnavailable
 from taskflow.store.base.schedules import ScheduleStore
@@ -84,6 +85,7 @@ def _jobs(context: EngineContext) -> tuple[Job, ...]:
         Job(context.identity.rotate, settings.heartbeat_seconds),
         Job(partial(delete_old_rows, context), _delete_pause_seconds(context)),
         Job(ScheduleFiring(schedules).step, settings.poll_seconds, schedules.wait_for_change),
+        Job(HeartbeatChecks(context.store.heartbeat_monitors).step, settings.poll_seconds),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from taskflow.model.alerts import NoticeKind
+from taskflow.model.heartbeat_monitors import HeartbeatState
 from taskflow.model.outcome import ErrorType, Refusal
 from taskflow.model.task import TaskStatus
 
@@ -387,6 +388,14 @@ OLDEST_WAITING_OF_ALL: Final = Family(
     name="taskflow_oldest_waiting_of_all_seconds",
     kind=Kind.GAUGE,
     help="Time that the oldest PENDING task of all queues has been due; 0 if none is due.",
+    is_of_store=True,
+)
+HEARTBEATS: Final = Family(
+    name="taskflow_heartbeats",
+    kind=Kind.GAUGE,
+    help="Heartbeats of jobs by state.",
+    labels=("state",),
+    series=_one_label(HeartbeatState),
     is_of_store=True,
 )
 BREAKER_HOSTS: Final = Family(

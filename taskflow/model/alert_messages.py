@@ -41,6 +41,7 @@ _LABELS: Final = {
     AlertOn.HOST_OPEN: "circuit breaker open",
     AlertOn.NODE_LOST: "node lost",
     AlertOn.CREDENTIAL_FAILING: "credential fails",
+    AlertOn.HEARTBEAT_MISSED: "heartbeat is down",
 }
 _PREFIXES: Final = {
     NoticeKind.FIRING: "Firing",

@@ -60,6 +60,9 @@ class AlertOn(enum.StrEnum):
     CREDENTIAL_FAILING = "credential_failing"
     """Attempts of tasks failed because of their credential: there is none, or no access token."""
 
+    HEARTBEAT_MISSED = "heartbeat_missed"
+    """A heartbeat is down: a ping was missed, or it reported a failure."""
+
 
 class Threshold(msgspec.Struct, frozen=True):
     """A field of a condition: its default (``None`` if it is required), and its bounds."""
@@ -105,8 +108,9 @@ CONDITIONS: Final[Mapping[AlertOn, Condition]] = {
     AlertOn.HOST_OPEN: Condition("host"),
     AlertOn.NODE_LOST: Condition(None),
     AlertOn.CREDENTIAL_FAILING: Condition("credential", {"window_seconds": _WINDOW}),
+    AlertOn.HEARTBEAT_MISSED: Condition("heartbeat"),
 }
-FILTERS: Final = ("queue", "schedule", "host", "credential")
+FILTERS: Final = ("queue", "schedule", "host", "credential", "heartbeat")
 THRESHOLDS: Final = ("minimum", "rate", "window_seconds", "after_seconds")
 
 
@@ -120,6 +124,7 @@ class AlertDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         schedule: The only schedule.
         host: The only host, with its port unless that is the default.
         credential: The only credential.
+        heartbeat: The only heartbeat.
         minimum: Minimum number of tasks.
         rate: Share of the tasks that FAILED, from 0 to 1.
         window_seconds: The time within which tasks are counted.
@@ -136,6 +141,7 @@ class AlertDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     schedule: str | None = None
     host: str | None = None
     credential: str | None = None
+    heartbeat: str | None = None
     minimum: int | None = None
     rate: float | None = None
     window_seconds: float | None = None
@@ -307,6 +313,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         schedule: The only schedule that it watches; ``None`` for all.
         host: The only host that it watches; ``None`` for all.
         credential: The only credential that it watches; ``None`` for all.
+        heartbeat: The only heartbeat that it watches; ``None`` for all.
         minimum: Minimum number of tasks, if its condition has one.
         rate: Share of the tasks that FAILED, if its condition has one.
         window_seconds: The time within which tasks are counted, if its condition has one.
@@ -332,6 +339,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     schedule: str | None = None
     host: str | None = None
     credential: str | None = None
+    heartbeat: str | None = None
     minimum: int | None = None
     rate: float | None = None
     window_seconds: float | None = None

@@ -12,6 +12,7 @@ import msgspec
 from taskflow.model.alerts import StoredAlert
 from taskflow.model.audit import Action, Actor, NewEntry
 from taskflow.model.filter import TaskFilter
+from taskflow.model.heartbeat_monitors import MonitorDefinition
 from taskflow.model.proxy import masked_proxy
 from taskflow.model.queue_limits import QueueSettings
 from taskflow.model.schedule import ScheduleDefinition, StoredSchedule
@@ -62,6 +63,19 @@ def schedule_entry(
         return None
     pause = Action.SCHEDULE_PAUSE if new.paused else Action.SCHEDULE_RESUME
     return _change_entry(by, new.name, changes, pause, Action.SCHEDULE_PUT)
+
+
+def heartbeat_entry(
+    by: Actor | None, before: MonitorDefinition | None, after: MonitorDefinition
+) -> NewEntry | None:
+    """Return the entry for a change of a heartbeat; ``None`` if nothing changed."""
+    changes = _changes(
+        {} if before is None else _fields_of_heartbeat(before), _fields_of_heartbeat(after)
+    )
+    if by is None or not changes:
+        return None
+    pause = Action.HEARTBEAT_PAUSE if after.paused else Action.HEARTBEAT_RESUME
+    return _change_entry(by, after.name, changes, pause, Action.HEARTBEAT_PUT)
 
 
 def put_credential_entry(
@@ -173,6 +187,13 @@ def _fields_of_schedule(definition: ScheduleDefinition) -> dict[str, Any]:
     }
     fields: dict[str, Any] = msgspec.to_builtins({**timing, **flags})
     return fields
+
+
+def _fields_of_heartbeat(definition: MonitorDefinition) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(definition)
+    timing = msgspec.structs.asdict(fields.pop("timing"))
+    del fields["name"], timing["start_at"]
+    return {**timing, **fields}
 
 
 def _fields_of_endpoint(endpoint: StoredEndpoint) -> dict[str, Any]:

@@ -279,6 +279,12 @@ class ScheduleOverlap(RequestError):
     problem = types.SCHEDULE_OVERLAP
 
 
+class HeartbeatNotFound(RequestError):
+    """No heartbeat has this name."""
+
+    problem = types.HEARTBEAT_NOT_FOUND
+
+
 class GroupNotFound(RequestError):
     """No group has this id."""
 
@@ -437,6 +443,13 @@ class TooManyCredentials(Unprocessable):
 
 class TooManyAlerts(Unprocessable):
     """There are as many alerts as a service can have; delete one that is not used."""
+
+    def __init__(self) -> None:
+        super().__init__(inspect.getdoc(type(self)) or "")
+
+
+class TooManyHeartbeats(Unprocessable):
+    """There are as many heartbeats as a service can have; delete one that is not used."""
 
     def __init__(self) -> None:
         super().__init__(inspect.getdoc(type(self)) or "")

@@ -127,6 +127,14 @@ SCHEDULE_NOT_FOUND: Final = _declare(
     "Check the name in `GET /schedules`; `PUT` creates a schedule.",
     "No schedule has this name.",
 )
+HEARTBEAT_NOT_FOUND: Final = _declare(
+    "heartbeat-not-found",
+    HTTPStatus.NOT_FOUND,
+    "Heartbeat not found",
+    "No heartbeat has this name, or this ping URL: the heartbeat was deleted, or its URL rotated.",
+    "Check the name in `GET /heartbeats`, which has the ping URLs; `PUT` creates a heartbeat.",
+    "No heartbeat has this name.",
+)
 GROUP_NOT_FOUND: Final = _declare(
     "group-not-found",
     HTTPStatus.NOT_FOUND,

@@ -78,9 +78,9 @@ class AlertRequest(msgspec.Struct, forbid_unknown_fields=True):
             "`window_seconds`, the share `rate` FAILED), `schedule_failed` (the last finished task "
             "FAILED), `schedule_missed` (a task was created `after_seconds` late, or not at all), "
             "`oldest_waiting` (a due task has been waiting for `after_seconds`), `host_open` (the "
-            "circuit breaker of a host is open), `node_lost` (a node died), or "
+            "circuit breaker of a host is open), `node_lost` (a node died), "
             "`credential_failing` (tasks failed within `window_seconds` because of their "
-            "credential).",
+            "credential), or `heartbeat_missed` (a heartbeat is down).",
             examples=["task_failed"],
         ),
     ]
@@ -128,6 +128,13 @@ class AlertRequest(msgspec.Struct, forbid_unknown_fields=True):
             description="The only credential that it watches, for `credential_failing`. "
             "Default: all.",
             examples=["billing"],
+        ),
+    ] = None
+    heartbeat: Annotated[
+        QueueName | None,
+        Meta(
+            description="The only heartbeat that it watches, for `heartbeat_missed`. Default: all.",
+            examples=["backup"],
         ),
     ] = None
     minimum: Annotated[

@@ -21,6 +21,7 @@ from taskflow.model.encryption import Encryption
 from taskflow.model.errors import FieldError, KeyMissing, Undecryptable, Unprocessable
 from taskflow.model.filter import NO_FILTER, TaskFilter
 from taskflow.model.groups import ALL_GROUPS, Group, GroupFilter, NewGroup
+from taskflow.model.heartbeat_monitors import NewPing
 from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleDefinition
 from taskflow.model.task import AttemptRecord, IdempotencyKey, NewTask, Task
 from taskflow.model.topic_events import Deliver, NewEvent, PublishedEvent, deliveries_of
@@ -28,6 +29,7 @@ from taskflow.model.topics import EndpointChange, EndpointDefinition, StoredEndp
 from taskflow.store.base.alerts import AlertStore, Evaluated
 from taskflow.store.base.claims import Retry, Settlement
 from taskflow.store.base.groups import AddedGroup, GroupPage, GroupStore
+from taskflow.store.base.heartbeat_monitors import HeartbeatMonitorStore, MonitorHistory
 from taskflow.store.base.listing import Page
 from taskflow.store.base.parking import DueAttempt, Parking, ParkingStore
 from taskflow.store.base.schedules import SchedulePage, ScheduleStore
@@ -56,6 +58,7 @@ class EncryptedStore:
         topics: The topics, whose endpoints and deliveries are.
         parking: Parked attempts, whose URLs are.
         alerts: The alerts, whose notifications are.
+        heartbeat_monitors: Heartbeats, of whose pings the notes are encrypted like results.
     """
 
     def __init__(self, store: TaskStore, encryption: Encryption) -> None:
@@ -66,6 +69,9 @@ class EncryptedStore:
         self.topics: Final = EncryptedTopics(store.topics, encryption)
         self.parking: Final = EncryptedParking(store.parking, encryption)
         self.alerts: Final = EncryptedAlerts(store.alerts, encryption)
+        self.heartbeat_monitors: Final = EncryptedHeartbeatMonitors(
+            store.heartbeat_monitors, encryption
+        )
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
@@ -368,6 +374,37 @@ class EncryptedParking:
                 url = None
             found.append(msgspec.structs.replace(one, poll_url=url))
         return found
+
+
+class EncryptedHeartbeatMonitors:
+    """The verbs of ``HeartbeatMonitorStore`` that notes of pings pass through.
+
+    All others are passed on.
+    """
+
+    def __init__(self, monitors: HeartbeatMonitorStore, encryption: Encryption) -> None:
+        self._monitors: Final = monitors
+        self._encryption: Final = encryption
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._monitors, name)
+
+    async def ping(self, ping_id: uuid.UUID, ping: NewPing) -> bool:
+        sealed = msgspec.structs.replace(ping, note=self._encryption.seal_note(ping.note))
+        return await self._monitors.ping(ping_id, sealed)
+
+    async def history(self, name: str) -> MonitorHistory | None:
+        found = await self._monitors.history(name)
+        if found is None:
+            return None
+        pings, checkpoints = [], Checkpoints()
+        for one in found.pings:
+            note = self._encryption.opened_note(one.ping.note)
+            pings.append(
+                msgspec.structs.replace(one, ping=msgspec.structs.replace(one.ping, note=note))
+            )
+            await checkpoints.after(len(note or b""))
+        return msgspec.structs.replace(found, pings=pings)
 
 
 class EncryptedSchedules:

@@ -214,6 +214,19 @@ def test_a_schedule_whose_task_failed(client: Client):
     assert "invalid url" in shown["subjects"][0]["detail"]
 
 
+def test_a_heartbeat_that_reports_a_failure(client: Client):
+    """Also one that is up again before the alert is evaluated."""
+    name = f"h-{uuid.uuid4().hex}"
+    alert = client.alert(on="heartbeat_missed", heartbeat=name)
+    made = client.done("PUT", f"/heartbeats/{name}", {"every_seconds": 3600})
+    ping = f"/ping/{made['ping_url'].rpartition('/')[2]}"
+    assert client.server.ask("POST", f"{ping}/fail").status == 200
+    assert client.server.ask("POST", ping).status == 200
+    [notification] = client.notified(alert)
+    assert name in notification["title"]
+    client.wait_for(alert, "ok")
+
+
 def test_a_credential_that_is_missing(client: Client):
     """The alert names it."""
     queue, name = f"q-{uuid.uuid4().hex}", f"c-{uuid.uuid4().hex}"

@@ -140,6 +140,17 @@ def put_alert(audited: Audited, name: str) -> str:
     return name
 
 
+def put_heartbeat(audited: Audited, name: str) -> str:
+    audited.done("PUT", f"/heartbeats/{name}", {"every_seconds": 3600})
+    return name
+
+
+def paused_heartbeat(audited: Audited, name: str) -> str:
+    put_heartbeat(audited, name)
+    audited.done("PATCH", f"/heartbeats/{name}", {"paused": True})
+    return name
+
+
 def put_credential(audited: Audited, name: str) -> None:
     audited.done("PUT", f"/credentials/{name}", CREDENTIAL, role="admin")
 
@@ -236,6 +247,26 @@ REQUESTS = {
         None,
         Action.SCHEDULE_DELETE,
     ),
+    "PUT /heartbeats/{name}": (
+        lambda _: "put",
+        {"every_seconds": 60, "description": "d"},
+        Action.HEARTBEAT_PUT,
+    ),
+    "PATCH /heartbeats/{name}": (
+        lambda a: put_heartbeat(a, "patched"),
+        {"paused": True},
+        Action.HEARTBEAT_PAUSE,
+    ),
+    "POST /heartbeats/{name}/rotate": (
+        lambda a: put_heartbeat(a, "rotated"),
+        None,
+        Action.HEARTBEAT_ROTATE,
+    ),
+    "DELETE /heartbeats/{name}": (
+        lambda a: put_heartbeat(a, "deleted"),
+        None,
+        Action.HEARTBEAT_DELETE,
+    ),
     "PUT /credentials/{name}": (lambda _: "billing", CREDENTIAL, Action.CREDENTIAL_PUT),
     "DELETE /credentials/{name}": (
         lambda a: (put_credential(a, "gone"), "gone")[1],
@@ -249,8 +280,8 @@ SUBMISSIONS = {
     *("POST /tasks", "POST /tasks/batch", "POST /groups", "POST /topics/{name}/events"),
     "POST /topics/{topic}/endpoints/{name}/test",
 }
-# Neither are reports of targets, which have no key: each is the outcome of an attempt.
-REPORTS = {one for one in WRITES if one.startswith("POST /completions/")}
+# Neither are reports of targets and pings of jobs, which have no key: each is in another history.
+REPORTS = {one for one in WRITES if one.startswith(("POST /completions/", "POST /ping/"))}
 AUDITED = [one for one in WRITES if one not in SUBMISSIONS | REPORTS]
 
 
@@ -335,6 +366,10 @@ PAGES = {
         "page-resumed",
     )[1],
     "/ui/schedules/<string:name>/run": lambda a: (put_schedule(a, "page"), "page")[1],
+    "/ui/heartbeats/<string:name>/pause": lambda a: put_heartbeat(a, "page-paused"),
+    "/ui/heartbeats/<string:name>/resume": lambda a: paused_heartbeat(a, "page-resumed"),
+    "/ui/heartbeats/<string:name>/rotate": lambda a: put_heartbeat(a, "page-rotated"),
+    "/ui/heartbeats/<string:name>/delete": lambda a: put_heartbeat(a, "page-deleted"),
 }
 # These are tested below, in test_alerts.py or test_credentials.py, or submit tasks; "/" answers no
 # POST.
@@ -343,6 +378,7 @@ OTHER_PAGES = {
     "/ui/topics/<topic>/endpoints/<name>/test",
     *("/ui/credentials", "/ui/credentials/<name>/delete"),
     *("/ui/alerts", "/ui/alerts/<name>"),
+    *("/ui/new-heartbeat", "/ui/heartbeats/<string:name>/edit"),
 }
 
 
@@ -360,6 +396,20 @@ def test_every_page_that_changes_something_is_known():
     with LiveServer(database_url=MEMORY_URL, configure=configure):
         pass
     assert rules == {*PAGES, *OTHER_PAGES}
+
+
+@pytest.mark.parametrize("place", ["new-heartbeat", "heartbeats/page-form/edit"])
+def test_the_form_of_a_heartbeat(audited, place):
+    """It has an entry, as the API has."""
+    put_heartbeat(audited, "page-form")
+    session, name = session_of(audited.server, "write"), "page-form"
+    if place == "new-heartbeat":
+        audited.done("DELETE", "/heartbeats/page-form")
+    audited.news()
+    body = f"name={name}&every_seconds=60&description=by+hand".encode()
+    assert audited.server.ask("POST", f"/ui/{place}", body, session).status == 303
+    [entry] = audited.news()
+    assert (entry["action"], entry["actor"], entry["target"]) == ("heartbeat.put", "writer", name)
 
 
 @pytest.mark.parametrize("rule", PAGES)

@@ -208,6 +208,7 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
         ("PUT", "/topics/a", b"{}"), lambda _: ("GET", "/topics/a/endpoints/none")
     ),
     ("404", "no schedule"): asked("GET", "/schedules/none"),
+    ("404", "no heartbeat"): asked("GET", "/heartbeats/none"),
     ("405", "PUT"): asked("PUT", "/tasks", b"{}"),
     ("408", "slow body"): half_a_body,
     ("409", "cancel"): done_at_its_end("cancel"),

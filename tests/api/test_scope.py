@@ -223,7 +223,16 @@ LISTED = {
 BULK = {"cancelTasks", "retryTasks", "deleteTasks"}
 # Tested on their own below, or in test_groups.py and test_topics.py.
 OTHERS = {"addTask", "addTasks", "addGroup", "putTopic", "putSchedule", "watchTasks"}
-WHOLE = {"listNodes": "/nodes", "listHosts": "/hosts", "showMetrics": "/metrics"}
+WHOLE = {
+    "listNodes": "/nodes",
+    "listHosts": "/hosts",
+    "showMetrics": "/metrics",
+    "listHeartbeats": "/heartbeats",
+    "showHeartbeat": "/heartbeats/backup",
+    "showHeartbeatHistory": "/heartbeats/backup/history",
+}
+# Heartbeats are of no queue: test_heartbeats.py.
+WHOLE_WRITES = {"putHeartbeat", "patchHeartbeat", "rotateHeartbeat", "deleteHeartbeat"}
 # They watch all queues, and notify of what they see.
 ALERTS = {
     *("putAlert", "patchAlert", "listAlerts", "showAlert", "deleteAlert", "testAlert"),
@@ -242,8 +251,12 @@ PUBLIC = {
     *("isAlive", "isReady", "describe", "readDocument", "listProblems", "explainProblem"),
     *("showConfiguration", "listPublicKeys"),
 }
-# Their URLs have a token for one attempt, and the key of a caller is not read: test_completions.py.
-BY_TOKEN = {"completeAttempt", "failAttempt", "extendAttempt"}
+# Their URLs have a token for one attempt or one heartbeat, and the key of a caller is not read:
+# test_completions.py, test_heartbeats.py.
+BY_TOKEN = {
+    *("completeAttempt", "failAttempt", "extendAttempt"),
+    *("pingHeartbeat", "pingHeartbeatWithNote", "signalHeartbeat", "signalHeartbeatWithNote"),
+}
 PAGES = {
     "/ui": "GET",
     "/ui/live": "stream",
@@ -273,12 +286,22 @@ PAGES = {
     "/ui/topics/<topic>/endpoints/<name>/disable": "POST",
     "/ui/schedules/<string:name>": "GET",
     "/ui/schedules/<string:name>/run": "POST",
+    "/ui/heartbeats": "whole",
+    "/ui/heartbeats/live": "whole",
+    "/ui/new-heartbeat": "whole",
+    "/ui/heartbeats/<string:name>": "whole",
+    "/ui/heartbeats/<string:name>/live": "whole",
+    "/ui/heartbeats/<string:name>/edit": "whole",
+    "/ui/heartbeats/<string:name>/pause": "whole POST",
+    "/ui/heartbeats/<string:name>/resume": "whole POST",
+    "/ui/heartbeats/<string:name>/rotate": "whole POST",
+    "/ui/heartbeats/<string:name>/delete": "whole POST",
     "/ui/submit": "submit",
     "/ui/alerts": "whole",
     "/ui/alerts/<name>": "whole",
-    "/ui/alerts/<name>/test": "POST to whole",
-    "/ui/alerts/<name>/silence": "POST to whole",
-    "/ui/alerts/<name>/delete": "POST to whole",
+    "/ui/alerts/<name>/test": "whole POST",
+    "/ui/alerts/<name>/silence": "whole POST",
+    "/ui/alerts/<name>/delete": "whole POST",
     "/ui/audit": "admin",
     "/ui/credentials": "admin",
     "/ui/credentials/<name>/delete": "admin",
@@ -294,8 +317,9 @@ PAGES = {
 def test_every_route_is_classified():
     """A new route is limited to the queues of a key, or says that it shows the whole service."""
     names = {route.name for route in ROUTES}
-    assert names == {*ABSENT, *LISTED, *BULK, *OTHERS, *WHOLE, *ADMINS, *PUBLIC, *BY_TOKEN, *ALERTS}
-    assert {route.name for route in ROUTES if route.has_whole_view} == {*WHOLE, *ADMINS, *ALERTS}
+    whole = {*WHOLE, *WHOLE_WRITES, *ADMINS, *ALERTS}
+    assert names == {*ABSENT, *LISTED, *BULK, *OTHERS, *whole, *PUBLIC, *BY_TOKEN}
+    assert {route.name for route in ROUTES if route.has_whole_view} == whole
 
 
 def test_every_page_is_classified(shared):
@@ -525,6 +549,7 @@ def test_idempotency_keys_do_not_collide(mail, shop):
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_what_shows_the_whole_service_is_refused(mail, boss, name):
+    assert boss.ask("PUT", "/heartbeats/backup", {"every_seconds": 60}).status in (200, 201)
     check_problem(mail.ask("GET", WHOLE[name]), 403, "all queues")
     assert boss.ask("GET", WHOLE[name]).status == 200
 
@@ -595,9 +620,9 @@ def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, hidden_topic, 
             answer = mail.ask("POST", path, b"", **form)
             answer_text = answer.body.decode()
             assert answer.status == (303 if path.endswith("/delete") else 404)
-        case "whole" | "POST to whole" as kind:
-            method, body = ("GET", None) if kind == "whole" else ("POST", b"")
-            answer = mail.ask(method, path, body, **form)
+        case "whole" | "whole POST":
+            method = "POST" if PAGES[rule] == "whole POST" else "GET"
+            answer = mail.ask(method, path, b"" if method == "POST" else None, **form)
             answer_text = answer.body.decode()
             assert answer.status == 403
         case "admin":

@@ -51,6 +51,8 @@ schedules:
       queue: mail
       max_attempts: 3
   sync: {every_seconds: 60, task: {payload: https://example.com/}, start_at: 2026-01-01T00:00:00Z}
+heartbeats:
+  backup: {cron: 30 2 * * *, timezone: Europe/Berlin, grace_seconds: 1800, description: Nightly}
 """
 
 
@@ -90,7 +92,7 @@ def test_a_file_is_applied_once(cli, server, tmp_path):
     """A plan shows each field and changes nothing; after an apply there is nothing to change."""
     write(tmp_path, FILE)
     planned = config(cli, "plan", "--check", code=1)
-    assert planned.lines[-1] == "5 to create, 2 to change"
+    assert planned.lines[-1] == "6 to create, 2 to change"
     assert "+ credential billing" in planned.lines
     assert "    token: (not shown)" in planned.lines
     assert "t0ken" not in planned.out
@@ -104,6 +106,27 @@ def test_a_file_is_applied_once(cli, server, tmp_path):
     schedule = server.ask("GET", "/schedules/report").json
     assert schedule["timezone"] == "Europe/Berlin"
     assert schedule["task"]["payload"]["headers"] == {"Authorization": "***"}
+
+
+def test_heartbeats(cli, server, tmp_path):
+    """They are created, changed from cron to an interval, checked, exported and deleted."""
+    write(tmp_path, "heartbeats: {a: {cron: 0 2 * * *}, b: {every_seconds: 60}}")
+    assert config(cli, "apply").lines[-1] == "2 to create"
+    before = server.ask("GET", "/heartbeats/a").json
+    write(tmp_path, "heartbeats: {a: {every_seconds: 3600, paused: true}, b: {description: x}}")
+    changed = config(cli, "apply").lines
+    assert changed[-1] == "2 to change"
+    assert "    every_seconds: 3600.0" in changed
+    after = server.ask("GET", "/heartbeats/a").json
+    assert (after["cron"], after["every_seconds"], after["state"]) == (None, 3600, "paused")
+    assert after["ping_url"] == before["ping_url"]
+    write(tmp_path, "heartbeats: {c: {description: x}}")
+    assert "either cron or every_seconds" in cli.run("config", "plan").complaint
+    write(tmp_path, config(cli, "export").out)
+    assert config(cli, "plan").out == "nothing to change\n"
+    write(tmp_path, "heartbeats: {}")
+    config(cli, "apply", "--prune", "--yes")
+    assert server.ask("GET", "/heartbeats").json == []
 
 
 def test_what_is_not_named_stays(cli, server, tmp_path):
@@ -256,7 +279,7 @@ def test_the_times_of_a_schedule_are_checked_before_the_first_change(cli, server
     write(tmp_path, f"queues: {{q: {{paused: true}}}}\nschedules: {{s: {{{task}}}}}")
     assert config(cli, "validate").lines == [
         "taskflow.yaml is valid: 2 resources",
-        "neither cron nor every_seconds, so these schedules must exist: s",
+        "neither cron nor every_seconds, so these must exist: schedule s",
     ]
     for command in ("plan", "apply"):
         complaint = config(cli, command, code=ExitStatus.USAGE).complaint
@@ -311,7 +334,11 @@ def _chain() -> str:
         ("credentials: {c: {kind: bearer, token: '${NO_SUCH}', hosts: [a]}}", ["not set: NO_SUCH"]),
         ("queues: {a: {rate: 1}, a: {rate: 2}}", ["'a' is given twice"]),
         ("queues: [", ["is not valid YAML"]),
-        ("- a", ["the file must be an object of credentials, queues, topics, schedules"]),
+        (
+            "- a",
+            ["the file must be an object of credentials, queues, topics, schedules, heartbeats"],
+        ),
+        ("heartbeats: {h: {cron: 61 * * * *}}", ["cron has an invalid minute"]),
         ("queues: {1: {}}", ["the name 1 must be text"]),
         ("queues: {on: {}}", ["the name on must be text: put it in quotes"]),
         ("queues: {? [a] : {}}", ["must be text"]),
@@ -364,7 +391,7 @@ def test_invalid_files(lone, tmp_path, text, complaints):
 def test_a_valid_file(lone, tmp_path):
     """Without a service; from a file, and from standard input. $${ is no reference."""
     write(tmp_path, FILE)
-    assert config(lone, "validate").out == "taskflow.yaml is valid: 8 resources\n"
+    assert config(lone, "validate").out == "taskflow.yaml is valid: 9 resources\n"
     write(tmp_path, "queues: {}\nschedules: {s: {every_seconds: 1, task: {payload: '$${X}'}}}")
     assert config(lone, "validate").out == "taskflow.yaml is valid: 1 resource\n"
     assert config(lone, "validate", "--file", "-").out == "- is valid: 0 resources\n"

@@ -25,6 +25,7 @@ from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.graphs_contract import GraphContract
 from tests.store.groups_contract import GroupContract
+from tests.store.heartbeats_contract import HeartbeatsContract
 from tests.store.monitoring_contract import MonitoringContract
 from tests.store.order_keys_contract import OrderContract
 from tests.store.overlap_contract import OverlapContract
@@ -78,6 +79,7 @@ class CellContract(
     CallbacksContract,
     MonitoringContract,
     CredentialsContract,
+    HeartbeatsContract,
     SigningKeysContract,
     TopicContract,
     AlertContract,

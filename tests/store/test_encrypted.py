@@ -10,13 +10,16 @@ import pytest
 from taskflow.model.encryption import Encryption
 from taskflow.model.errors import KeyMissing
 from taskflow.model.groups import NewGroup
+from taskflow.model.heartbeat_monitors import MonitorDefinition, NewPing, note_of
 from taskflow.model.keyring import Keyring
+from taskflow.model.schedule import Timing
 from taskflow.model.topic_events import NewEvent, redelivery_of
 from taskflow.model.topics import EndpointDefinition
 from taskflow.settings import Settings
 from taskflow.store.base.alerts import AlertStore
 from taskflow.store.base.claims import IdleNode
 from taskflow.store.base.groups import GroupStore
+from taskflow.store.base.heartbeat_monitors import HeartbeatMonitorStore
 from taskflow.store.base.parking import ParkingStore
 from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.store import TaskStore
@@ -24,6 +27,7 @@ from taskflow.store.base.topics import TopicStore
 from taskflow.store.encrypted import (
     EncryptedAlerts,
     EncryptedGroups,
+    EncryptedHeartbeatMonitors,
     EncryptedParking,
     EncryptedSchedules,
     EncryptedStore,
@@ -126,6 +130,10 @@ PASSED_ON_BY_SCHEDULES = {
 }
 
 
+PASSED_ON_BY_HEARTBEATS = {
+    *("change", "get", "page", "delete", "rotate", "check_due", "seconds_to_next", "down"),
+    *("transitions_since", "count_states"),
+}
 PASSED_ON_BY_TOPICS = {
     *("put", "get", "page", "delete", "delete_endpoint", "secrets", "note_success"),
     *("delete_old_events", "note_change", "reading", "is_fresh"),
@@ -148,6 +156,11 @@ PASSED_ON_BY_TOPICS = {
             AlertStore,
             EncryptedAlerts,
             {"put", "get", "all", "delete", "silence", "notifications", "take_due"},
+        ),
+        (
+            HeartbeatMonitorStore,
+            EncryptedHeartbeatMonitors,
+            PASSED_ON_BY_HEARTBEATS,
         ),
         (
             GroupStore,
@@ -218,6 +231,25 @@ async def test_deliveries_of_an_encrypted_endpoint():
         with pytest.raises(KeyMissing):
             await one.topics.publish(event)
     assert await store.claim(node, limit=9) == []
+
+
+async def test_notes_of_pings():
+    """They are encrypted like results; a node without the key shows the ping without its note."""
+    inner = MemoryStore()
+    store = encrypted_store(inner, ENCRYPTION)
+    definition = MonitorDefinition(name="backup", timing=Timing(every_seconds=60))
+    made, _ = await store.heartbeat_monitors.change("backup", lambda _: definition)
+    ping_id = made.monitor.ping_id
+    for note in (b"secret \xff", note_of(ENCRYPTION.seal_note(b"from a client")), None):
+        assert await store.heartbeat_monitors.ping(ping_id, NewPing(note=note))
+        [shown, *_] = (await store.heartbeat_monitors.history("backup")).pings
+        assert shown.ping.note == note
+    kept = (await inner.heartbeat_monitors.history("backup")).pings
+    assert kept[2].ping.note.startswith(b'{"$encrypted":"')
+    other = encrypted_store(inner, Encryption(Keyring([OTHER_KEY]), ALL))
+    assert [one.ping.note for one in (await other.heartbeat_monitors.history("backup")).pings] == (
+        [None, None, None]
+    )
 
 
 async def test_urls_of_parked_attempts():

@@ -33,6 +33,7 @@ import {
 } from "./options.js";
 import { Queues } from "./queues.js";
 import { isFinal } from "./results.js";
+import { Heartbeats } from "./heartbeats.js";
 import { Schedules } from "./schedules.js";
 import type { AttemptRecord, Task } from "./schemas.js";
 import { LineStream, PageStream, SubmittedStream } from "./streams.js";
@@ -129,6 +130,8 @@ export class Client extends TaskActions {
   readonly topics: Topics;
   /** The schedules of the service. */
   readonly schedules: Schedules;
+  /** The heartbeats of jobs that the service watches. */
+  readonly heartbeats: Heartbeats;
   /** The credentials of the service, without their values. */
   readonly credentials: Credentials;
   /** The alerts of the service. */
@@ -150,6 +153,7 @@ export class Client extends TaskActions {
     this.groups = new Groups(this.transport);
     this.topics = new Topics(this.transport);
     this.schedules = new Schedules(this.transport);
+    this.heartbeats = new Heartbeats(this.transport);
     this.credentials = new Credentials(this.transport);
     this.alerts = new Alerts(this.transport);
   }

@@ -29,6 +29,11 @@ export interface AcceptedLine {
  * - `schedule.resume`: A schedule was resumed.
  * - `schedule.run`: A task of a schedule was created on request; the detail has its id.
  * - `schedule.delete`: A schedule was deleted.
+ * - `heartbeat.put`: A heartbeat was created or changed.
+ * - `heartbeat.pause`: A heartbeat was paused.
+ * - `heartbeat.resume`: A heartbeat was resumed.
+ * - `heartbeat.rotate`: The ping URL of a heartbeat was replaced.
+ * - `heartbeat.delete`: A heartbeat was deleted.
  * - `credential.put`: A credential was created or replaced.
  * - `credential.delete`: A credential was deleted.
  * - `signing_keys.rotate`: A new generation of keys was made by `taskflow key rotate`.
@@ -50,7 +55,7 @@ export interface AcceptedLine {
  * - `session.rejected`: Sign-ins with an unknown key were rejected; `count` is their number.
  * - `key.rejected`: Requests with an unknown key were rejected; `count` is their number.
  */
-export type Action = "task.cancel" | "task.retry" | "task.skip" | "task.delete" | "tasks.cancel" | "tasks.retry" | "tasks.delete" | "queue.purge" | "queue.pause" | "queue.resume" | "queue.change" | "schedule.put" | "schedule.pause" | "schedule.resume" | "schedule.run" | "schedule.delete" | "credential.put" | "credential.delete" | "signing_keys.rotate" | "group.close" | "group.cancel" | "group.retry" | "topic.put" | "topic.delete" | "endpoint.put" | "endpoint.rotate" | "endpoint.recover" | "endpoint.delete" | "alert.put" | "alert.silence" | "alert.test" | "alert.delete" | "session.sign_in" | "session.sign_out" | "session.rejected" | "key.rejected";
+export type Action = "task.cancel" | "task.retry" | "task.skip" | "task.delete" | "tasks.cancel" | "tasks.retry" | "tasks.delete" | "queue.purge" | "queue.pause" | "queue.resume" | "queue.change" | "schedule.put" | "schedule.pause" | "schedule.resume" | "schedule.run" | "schedule.delete" | "heartbeat.put" | "heartbeat.pause" | "heartbeat.resume" | "heartbeat.rotate" | "heartbeat.delete" | "credential.put" | "credential.delete" | "signing_keys.rotate" | "group.close" | "group.cancel" | "group.retry" | "topic.put" | "topic.delete" | "endpoint.put" | "endpoint.rotate" | "endpoint.recover" | "endpoint.delete" | "alert.put" | "alert.silence" | "alert.test" | "alert.delete" | "session.sign_in" | "session.sign_out" | "session.rejected" | "key.rejected";
 
 /** An alert as the API shows it; the field order is the order of the JSON. */
 export interface Alert {
@@ -66,6 +71,8 @@ export interface Alert {
   host: string | null;
   /** The only credential that it watches; null for all. */
   credential: string | null;
+  /** The only heartbeat that it watches; null for all. */
+  heartbeat: string | null;
   /** Minimum number of tasks, if its condition has one. */
   minimum: number | null;
   /** Share of the tasks that FAILED, if its condition has one. */
@@ -139,8 +146,9 @@ export interface AlertNotification {
  * - `node_lost`: The lease of a node ended without a shutdown.
  * - `credential_failing`: Attempts of tasks failed because of their credential: there is none, or
  * no access token.
+ * - `heartbeat_missed`: A heartbeat is down: a ping was missed, or it reported a failure.
  */
-export type AlertOn = "task_failed" | "failure_rate" | "schedule_failed" | "schedule_missed" | "oldest_waiting" | "host_open" | "node_lost" | "credential_failing";
+export type AlertOn = "task_failed" | "failure_rate" | "schedule_failed" | "schedule_missed" | "oldest_waiting" | "host_open" | "node_lost" | "credential_failing" | "heartbeat_missed";
 
 /**
  * A JSON merge patch. A field that is not given stays as it is; null resets it to its default. The
@@ -153,8 +161,8 @@ export interface AlertPatch {
    * `schedule_failed` (the last finished task FAILED), `schedule_missed` (a task was created
    * `after_seconds` late, or not at all), `oldest_waiting` (a due task has been waiting for
    * `after_seconds`), `host_open` (the circuit breaker of a host is open), `node_lost` (a node
-   * died), or `credential_failing` (tasks failed within `window_seconds` because of their
-   * credential).
+   * died), `credential_failing` (tasks failed within `window_seconds` because of their credential),
+   * or `heartbeat_missed` (a heartbeat is down).
    */
   on?: AlertOn;
   /** Who is notified. */
@@ -175,6 +183,8 @@ export interface AlertPatch {
   host?: string | null;
   /** The only credential that it watches, for `credential_failing`. Default: all. */
   credential?: string | null;
+  /** The only heartbeat that it watches, for `heartbeat_missed`. Default: all. */
+  heartbeat?: string | null;
   /** Minimum number of tasks. Default: 1 for `task_failed`, 20 for `failure_rate`. */
   minimum?: number | null;
   /** Share of the finished tasks that FAILED, from 0.001 to 1; required for `failure_rate`. */
@@ -208,8 +218,8 @@ export interface AlertRequest {
    * `schedule_failed` (the last finished task FAILED), `schedule_missed` (a task was created
    * `after_seconds` late, or not at all), `oldest_waiting` (a due task has been waiting for
    * `after_seconds`), `host_open` (the circuit breaker of a host is open), `node_lost` (a node
-   * died), or `credential_failing` (tasks failed within `window_seconds` because of their
-   * credential).
+   * died), `credential_failing` (tasks failed within `window_seconds` because of their credential),
+   * or `heartbeat_missed` (a heartbeat is down).
    */
   on: AlertOn;
   /** Who is notified. */
@@ -230,6 +240,8 @@ export interface AlertRequest {
   host?: string | null;
   /** The only credential that it watches, for `credential_failing`. Default: all. */
   credential?: string | null;
+  /** The only heartbeat that it watches, for `heartbeat_missed`. Default: all. */
+  heartbeat?: string | null;
   /** Minimum number of tasks. Default: 1 for `task_failed`, 20 for `failure_rate`. */
   minimum?: number | null;
   /** Share of the finished tasks that FAILED, from 0.001 to 1; required for `failure_rate`. */
@@ -922,6 +934,134 @@ export interface Header {
   hosts: string[];
 }
 
+/** A heartbeat as the API shows it; the field order is the order of the JSON. */
+export interface Heartbeat {
+  /** The name of the heartbeat. */
+  name: string;
+  /** Its state. */
+  state: HeartbeatState;
+  /**
+   * When it was last created, up, down, paused or resumed. The states `late` and `started` do not
+   * change it.
+   */
+  state_since: string;
+  /** Text for people. */
+  description: string;
+  /** The interval from one ping to the next, if the heartbeat has one. */
+  every_seconds: number | null;
+  /** The cron expression, if the heartbeat has one. */
+  cron: string | null;
+  /** The time zone of `cron`. */
+  timezone: string;
+  /** How late a ping may be. */
+  grace_seconds: number;
+  /** Maximum time from a start to its end; `grace_seconds` if it is `null`. */
+  max_run_seconds: number | null;
+  /** True if missed pings are not noticed. */
+  paused: boolean;
+  /**
+   * The URL that the job requests. It needs no key, and can only ping. It is shown to keys that may
+   * change heartbeats; otherwise it is `null`.
+   */
+  ping_url: string | null;
+  /** When the next ping is due; `null` before the first one, and while the heartbeat is paused. */
+  next_expected_at: string | null;
+  /** When the heartbeat will be down, unless a ping is received. */
+  down_at: string | null;
+  /** When the job that is running started. */
+  started_at: string | null;
+  /** When the last ping was received. */
+  last_ping_at: string | null;
+  /** What it reported. */
+  last_signal: Signal | null;
+  /** The exit code that it reported, if it was one. */
+  last_exit_code: number | null;
+  /** How long the last job ran that reported its start and its end. */
+  last_duration_seconds: number | null;
+  /** Number of pings so far. */
+  ping_count: number;
+  /** When it was created. */
+  created_at: string;
+  /** When it was last replaced or changed. */
+  updated_at: string;
+}
+
+/** The history of a heartbeat. */
+export interface HeartbeatHistory {
+  /** The name of the heartbeat. */
+  name: string;
+  /** The last 100 pings, newest first. */
+  pings: Ping[];
+  /** The last 100 changes of the state, newest first. */
+  transitions: Transition[];
+}
+
+/**
+ * A JSON merge patch. A field that is not given stays as it is; null resets it to its default. The
+ * whole object is `HeartbeatRequest`.
+ */
+export interface HeartbeatPatch {
+  /** Maximum time from one ping to the next. */
+  every_seconds?: number | null;
+  /** A cron expression, as in schedules: a ping is expected after each of its times. */
+  cron?: string | null;
+  /** Time zone of `cron`. Default: `UTC`. */
+  timezone?: string | null;
+  /** How late a ping may be before the heartbeat is down. Default: 300. */
+  grace_seconds?: number | null;
+  /**
+   * Maximum time from a `start` to its end, after which the heartbeat is down. A start in time
+   * gives the job this time, too. Default: `grace_seconds`.
+   */
+  max_run_seconds?: number | null;
+  /** Text for people. */
+  description?: string | null;
+  /**
+   * Whether missed pings are not noticed. If it is not given, it stays as it is; a new heartbeat is
+   * not paused.
+   */
+  paused?: boolean | null;
+}
+
+/**
+ * A heartbeat; either `cron` or `every_seconds` is required. Fields that only TaskFlow sets are
+ * ignored, so that a heartbeat can be sent again as it was shown.
+ */
+export interface HeartbeatRequest {
+  /** Maximum time from one ping to the next. */
+  every_seconds?: number | null;
+  /** A cron expression, as in schedules: a ping is expected after each of its times. */
+  cron?: string | null;
+  /** Time zone of `cron`. Default: `UTC`. */
+  timezone?: string | null;
+  /** How late a ping may be before the heartbeat is down. Default: 300. */
+  grace_seconds?: number | null;
+  /**
+   * Maximum time from a `start` to its end, after which the heartbeat is down. A start in time
+   * gives the job this time, too. Default: `grace_seconds`.
+   */
+  max_run_seconds?: number | null;
+  /** Text for people. */
+  description?: string | null;
+  /**
+   * Whether missed pings are not noticed. If it is not given, it stays as it is; a new heartbeat is
+   * not paused.
+   */
+  paused?: boolean | null;
+}
+
+/**
+ * The state of a heartbeat.
+ *
+ * - `new`: No ping was received yet.
+ * - `up`: The last ping was received in time, and the next one is not due yet.
+ * - `started`: The job has reported its start, and is running.
+ * - `late`: The next ping is due, and the grace time is not over.
+ * - `down`: A ping was missed, the job reported a failure, or it ran for too long.
+ * - `paused`: Pings are recorded, and a missed one is not noticed.
+ */
+export type HeartbeatState = "new" | "up" | "started" | "late" | "down" | "paused";
+
 /** The number of tasks that finished in each minute of the last hour. */
 export interface History {
   /** Sixty minutes by the clock, the oldest first. The last one is the current minute. */
@@ -1292,6 +1432,27 @@ export type OnParentFailure = "cancel" | "run" | "fail";
  */
 export type Overlap = "allow" | "skip" | "cancel_previous";
 
+/** A ping as the API shows it. */
+export interface Ping {
+  /** Its number, from 1. */
+  number: number;
+  /** When it was received. */
+  at: string;
+  /** What it reported. */
+  signal: Signal;
+  /** The exit code that it reported, if it was one. */
+  exit_code: number | null;
+  /** Time since the start that it ends, if it ends one. */
+  duration_seconds: number | null;
+  /** The address of the client, which may be a proxy. */
+  address: string | null;
+  /**
+   * The start of its body as text, of at most 10,000 bytes; `null` without a body, or if it is
+   * encrypted with a key that this node does not have.
+   */
+  note: string | null;
+}
+
 /** An error (RFC 9457). */
 export interface ProblemDocument {
   /** The type of the problem: the path of a page of this service that explains it. */
@@ -1492,6 +1653,21 @@ export interface Readiness {
   /** The names of the cells whose tasks no node runs; absent if nodes run the tasks of all. */
   cells_without_nodes?: string[];
 }
+
+/**
+ * Why the state of a heartbeat changed.
+ *
+ * - `created`: It was created.
+ * - `pinged`: A ping reported success.
+ * - `failed`: A ping reported a failure.
+ * - `missed`: No ping was received before the end of the grace time.
+ * - `ran_too_long`: The job started, and did not report its end in time.
+ * - `outage`: A ping was due while no node was running, and may be lost; the next one is waited
+ * for.
+ * - `paused`: It was paused.
+ * - `resumed`: It was resumed.
+ */
+export type Reason = "created" | "pinged" | "failed" | "missed" | "ran_too_long" | "outage" | "paused" | "resumed";
 
 /**
  * Number of tasks that finished recently. The minute in which a window begins counts in proportion
@@ -1753,6 +1929,15 @@ export interface ScheduleRequest {
   paused?: boolean | null;
 }
 
+/**
+ * What a ping reports.
+ *
+ * - `success`: The job has succeeded.
+ * - `start`: The job starts.
+ * - `fail`: The job has failed.
+ */
+export type Signal = "success" | "start" | "fail";
+
 /** How long an alert notifies nothing. */
 export interface SilenceRequest {
   /** How long, from now; `null` ends the silence. */
@@ -1795,6 +1980,7 @@ export interface Subject {
  * - `tasks`: All tasks that match the filter in the detail.
  * - `queue`: A queue: the target is its name.
  * - `schedule`: A schedule: the target is its name.
+ * - `heartbeat`: A heartbeat: the target is its name.
  * - `credential`: A credential: the target is its name.
  * - `signing_keys`: The keys that sign ID tokens: the target is the number of their generation.
  * - `group`: A group: the target is its id.
@@ -1804,7 +1990,7 @@ export interface Subject {
  * - `session`: A session of the dashboard.
  * - `key`: An API key.
  */
-export type TargetKind = "task" | "tasks" | "queue" | "schedule" | "credential" | "signing_keys" | "group" | "topic" | "endpoint" | "alert" | "session" | "key";
+export type TargetKind = "task" | "tasks" | "queue" | "schedule" | "heartbeat" | "credential" | "signing_keys" | "group" | "topic" | "endpoint" | "alert" | "session" | "key";
 
 /** A task as the API shows it; the field order is the order of the JSON. */
 export interface Task {
@@ -2257,6 +2443,18 @@ export interface TotalStatistics {
   oldest_waiting_seconds: number | null;
   /** Number of tasks that finished recently, by final status. */
   finished: Partial<Record<TaskStatus, RecentCounts>>;
+}
+
+/** A change of the state of a heartbeat. */
+export interface Transition {
+  /** Its number, from 1. */
+  number: number;
+  /** When the state changed. */
+  at: string;
+  /** The state: `new`, `up`, `down` or `paused`. */
+  state: HeartbeatState;
+  /** Why it changed. */
+  reason: Reason;
 }
 
 /** A key that one task of a queue can have at a time. */

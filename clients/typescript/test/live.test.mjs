@@ -202,6 +202,21 @@ describe("the rest of the service", { concurrency: 4 }, () => {
     await assert.rejects(client.queues.get("..."), taskflow.InvalidArgument);
   });
 
+  test("heartbeats", async () => {
+    const name = `heartbeat-${crypto.randomUUID()}`;
+    const made = await client.heartbeats.put(name, { every_seconds: 3600, description: "backup" });
+    assert.equal(made.state, "new");
+    assert.equal((await fetch(`${made.ping_url}/3`, { method: "POST", body: "disk full" })).status, 204);
+    assert.equal((await client.heartbeats.get(name)).state, "down");
+    assert.equal((await client.heartbeats.history(name)).pings[0].note, "disk full");
+    assert.equal((await client.heartbeats.update(name, { paused: true })).state, "paused");
+    assert.notEqual((await client.heartbeats.rotate(name)).ping_url, made.ping_url);
+    const names = (await collected(client.heartbeats.iter({ page: 1 }))).map((one) => one.name);
+    assert.ok(names.includes(name));
+    await client.heartbeats.delete(name);
+    await assert.rejects(client.heartbeats.get(name), taskflow.NotFound);
+  });
+
   test("schedules", async () => {
     const name = `s ${randomUUID()}/é`.slice(0, 12).replace(/[ /é]/g, "-");
     const task = new Submission(`${target.url}/json`, { tags: { a: 1 } });

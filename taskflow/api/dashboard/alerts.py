@@ -34,6 +34,7 @@ _HINTS: Final = {
     "schedule": "Only this schedule; empty for all",
     "host": "Only this host; empty for all",
     "credential": "Only this credential; empty for all",
+    "heartbeat": "Only this heartbeat; empty for all",
     "minimum": "Minimum number of tasks",
     "rate": "Share of the finished tasks that FAILED, from 0 to 1",
     "window_seconds": "Tasks are counted within this time",
@@ -48,6 +49,7 @@ WATCHED: Final[Mapping[AlertOn, str]] = {
     AlertOn.HOST_OPEN: "Circuit breaker opens",
     AlertOn.NODE_LOST: "Node lost",
     AlertOn.CREDENTIAL_FAILING: "Credential fails",
+    AlertOn.HEARTBEAT_MISSED: "Heartbeat is down",
 }
 
 

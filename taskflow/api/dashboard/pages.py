@@ -36,6 +36,7 @@ class Viewer(NamedTuple):
         name: The name of the API key they signed in with; ``None`` if no keys are set.
         may_read: Whether they may see the pages.
         may_write: Whether they may submit and change tasks.
+        has_whole_view: Whether they may see the pages about all queues, such as heartbeats.
         may_administer: Whether they may see the pages for admins: credentials and the audit log.
     """
 
@@ -43,6 +44,7 @@ class Viewer(NamedTuple):
     may_read: bool
     may_write: bool
     may_administer: bool = False
+    has_whole_view: bool = True
 
 
 class Assets:
@@ -114,6 +116,7 @@ def viewer() -> Viewer:
         may_read=role is not None,
         may_write=role is not None and role >= Role.WRITE,
         may_administer=role is Role.ADMIN and caller.scope is None,
+        has_whole_view=caller.scope is None,
     )
 
 

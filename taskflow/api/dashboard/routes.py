@@ -20,6 +20,7 @@ from taskflow.api.dashboard import (
     credentials,
     endpoint,
     groups,
+    heartbeats,
     listing,
     overview,
     pages,
@@ -71,6 +72,7 @@ def dashboard_routes(  # noqa: PLR0913 - all that it is made of
     topics.add_routes(routes, store, masking)
     endpoint.add_routes(routes, store, masking)
     schedule.add_routes(routes, store)
+    heartbeats.add_routes(routes, store, feed, settings.public_url)
     submit_form.add_routes(routes, store, Submissions(store, settings, metrics), masking)
     sign_in.add_routes(routes, sessions, store, rejected_keys)
     audit_log.add_routes(routes, store)

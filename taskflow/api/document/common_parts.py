@@ -50,6 +50,7 @@ TAGS: Final = [
     {"name": "groups", "description": "Submit tasks that belong together."},
     {"name": "topics", "description": "Send events to endpoints that subscribe to them."},
     {"name": "schedules", "description": "Submit tasks at fixed times."},
+    {"name": "heartbeats", "description": "Notice when jobs elsewhere no longer run."},
     {"name": "credentials", "description": "What targets need to accept requests."},
     {"name": "identity", "description": "How targets verify the ID tokens of this service."},
     {"name": "monitoring", "description": "Monitor nodes, target hosts and throughput."},

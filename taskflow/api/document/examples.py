@@ -22,6 +22,15 @@ from taskflow.model.audit import Action, AuditEntry, TargetKind
 from taskflow.model.delivery import Delivery
 from taskflow.model.event import TaskEvent
 from taskflow.model.groups import FailedMember, Group, GroupCounts, GroupStatus
+from taskflow.model.heartbeat_monitors import (
+    Heartbeat,
+    HeartbeatHistory,
+    HeartbeatState,
+    Ping,
+    Reason,
+    Signal,
+    Transition,
+)
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.options import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
 from taskflow.model.order_keys import OnFailure
@@ -116,6 +125,44 @@ SCHEDULE: Final = Schedule(
     created_at=_CREATED,
     updated_at=_CREATED,
     next_run_at=dt.datetime(2026, 11, 25, 5, 30, tzinfo=dt.UTC),
+)
+HEARTBEAT: Final = Heartbeat(
+    name="backup",
+    state=HeartbeatState.UP,
+    state_since=_CREATED,
+    description="Nightly backup of the shop",
+    cron="30 2 * * *",
+    timezone="Europe/Berlin",
+    grace_seconds=1800.0,
+    max_run_seconds=7200.0,
+    ping_url=f"{URL}ping/AaIMWLb9d7-TKBzN4BHY2jZ0m3cM0b8oTz5rFq0v2kA",
+    next_expected_at=dt.datetime(2026, 11, 25, 1, 30, tzinfo=dt.UTC),
+    down_at=dt.datetime(2026, 11, 25, 2, 0, tzinfo=dt.UTC),
+    last_ping_at=_CREATED,
+    last_signal=Signal.SUCCESS,
+    last_exit_code=0,
+    last_duration_seconds=341.2,
+    ping_count=2,
+    created_at=_CREATED,
+    updated_at=_CREATED,
+)
+HEARTBEAT_HISTORY: Final = HeartbeatHistory(
+    name="backup",
+    pings=[
+        Ping(
+            number=2,
+            at=_CREATED,
+            signal=Signal.SUCCESS,
+            exit_code=0,
+            duration_seconds=341.2,
+            address="203.0.113.7",
+            note="copied 4711 files",
+        )
+    ],
+    transitions=[
+        Transition(number=2, at=_CREATED, state=HeartbeatState.UP, reason=Reason.PINGED),
+        Transition(number=1, at=_CREATED, state=HeartbeatState.NEW, reason=Reason.CREATED),
+    ],
 )
 TOPIC: Final = Topic(
     name="orders", queue="webhooks", endpoints=2, created_at=_CREATED, updated_at=_CREATED

@@ -104,6 +104,7 @@ _EXAMPLES: Final[Mapping[str, ProblemExample]] = {
     "no topic": ProblemExample(types.TOPIC_NOT_FOUND),
     "no endpoint": ProblemExample(types.ENDPOINT_NOT_FOUND),
     "no schedule": ProblemExample(types.SCHEDULE_NOT_FOUND),
+    "no heartbeat": ProblemExample(types.HEARTBEAT_NOT_FOUND),
     "PUT": ProblemExample(types.METHOD_NOT_ALLOWED),
     "slow body": ProblemExample(types.REQUEST_TIMEOUT),
     "cancel": ProblemExample(types.STATUS_CONFLICT),

@@ -11,6 +11,7 @@ from taskflow.model.errors import (
     CredentialNotFound,
     EndpointNotFound,
     GroupNotFound,
+    HeartbeatNotFound,
     QueueNotFound,
     ScheduleNotFound,
     TaskNotFound,
@@ -118,6 +119,28 @@ def schedule_name_of(text: str) -> str:
     """
     if not is_name(text):
         raise ScheduleNotFound(f"there is no schedule with this name; a name is {NAME_RULE}")
+    return text
+
+
+def new_heartbeat_name_of(text: str) -> str:
+    """Read the name of a heartbeat that may be new.
+
+    Raises:
+        Unprocessable: It is not a name.
+    """
+    if not is_name(text):
+        raise Unprocessable(f"the name of a heartbeat must be {NAME_RULE}")
+    return text
+
+
+def heartbeat_name_of(text: str) -> str:
+    """Read the name of a heartbeat that exists.
+
+    Raises:
+        HeartbeatNotFound: It is not a name, so no heartbeat has it.
+    """
+    if not is_name(text):
+        raise HeartbeatNotFound(f"there is no heartbeat with this name; a name is {NAME_RULE}")
     return text
 
 

@@ -31,6 +31,7 @@ from taskflow.client.task import Task
 from taskflow.model.audit import AuditEntry
 from taskflow.model.event import TaskEvent
 from taskflow.model.groups import Group
+from taskflow.model.heartbeat_monitors import Heartbeat
 from taskflow.model.schedule import Schedule
 from taskflow.model.topics import Endpoint, Topic
 
@@ -112,6 +113,13 @@ class ScheduleStream(PageStream[Schedule]):
 
     def __init__(self, transport: Transport, call: Call) -> None:
         super().__init__(transport, call, Schedule)
+
+
+class HeartbeatStream(PageStream[Heartbeat]):
+    """Heartbeats by name, page by page."""
+
+    def __init__(self, transport: Transport, call: Call) -> None:
+        super().__init__(transport, call, Heartbeat)
 
 
 class GroupStream(PageStream[Group]):

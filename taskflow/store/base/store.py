@@ -28,6 +28,7 @@ from taskflow.store.base.claims import ClaimStore
 from taskflow.store.base.credentials import CredentialStore
 from taskflow.store.base.events import EventStore
 from taskflow.store.base.groups import GroupStore
+from taskflow.store.base.heartbeat_monitors import HeartbeatMonitorStore
 from taskflow.store.base.leases import LeaseStore
 from taskflow.store.base.listing import ListingStore, MonitoringStore
 from taskflow.store.base.parking import ParkingStore
@@ -90,6 +91,7 @@ class TaskStore(
         credentials: Credentials, which tasks name; their values are encrypted.
         signing_keys: The keys that sign ID tokens, encrypted.
         groups: Groups of tasks, which are stored beside the tasks.
+        heartbeat_monitors: Heartbeats of jobs elsewhere, and their pings.
         topics: Topics, and the endpoints that their events are delivered to.
         parking: Parked attempts, whose targets work on after a 202.
         monitoring: Nodes, hosts and throughput.
@@ -102,6 +104,7 @@ class TaskStore(
     credentials: CredentialStore
     signing_keys: SigningKeyStore
     groups: GroupStore
+    heartbeat_monitors: HeartbeatMonitorStore
     topics: TopicStore
     parking: ParkingStore
     monitoring: MonitoringStore

@@ -18,6 +18,7 @@ from taskflow.store.cells.claims import CellClaims
 from taskflow.store.cells.credentials import CellCredentials
 from taskflow.store.cells.events import CellEvents
 from taskflow.store.cells.groups import CellGroups
+from taskflow.store.cells.heartbeat_monitors import CellHeartbeatMonitors
 from taskflow.store.cells.leases import CellLeases
 from taskflow.store.cells.listing import CellListing, CellMonitoring
 from taskflow.store.cells.node_ids import NodeIds
@@ -61,6 +62,7 @@ class CellStore(
         self.schedules = CellSchedules(cells)
         self.credentials = CellCredentials(cells)
         self.signing_keys = CellSigningKeys(cells)
+        self.heartbeat_monitors = CellHeartbeatMonitors(cells)
         self.groups = CellGroups(cells)
         self.topics = CellTopics(cells)
         self.parking = CellParking(cells)

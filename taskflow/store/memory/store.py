@@ -31,6 +31,7 @@ from taskflow.store.memory.claims import MemoryClaims
 from taskflow.store.memory.credentials import MemoryCredentials
 from taskflow.store.memory.events import MemoryEvents
 from taskflow.store.memory.groups import GroupTasks, MemoryGroups
+from taskflow.store.memory.heartbeat_monitors import MemoryHeartbeatMonitors
 from taskflow.store.memory.leases import MemoryLeases
 from taskflow.store.memory.listing import MemoryListing, MemoryMonitoring, RunningHold
 from taskflow.store.memory.parking import MemoryParking, ParkedTasks
@@ -111,6 +112,7 @@ class MemoryStore(
             schedules=self.schedules.names_with_credential,
             endpoints=self.topics.names_with_credential,
         )
+        self.heartbeat_monitors = MemoryHeartbeatMonitors(self._now, self._new_id, self._audit)
         self.signing_keys = MemorySigningKeys(self._now, self._audit)
         self.parking = MemoryParking(
             ParkedTasks(

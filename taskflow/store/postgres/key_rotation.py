@@ -308,6 +308,11 @@ def _resealed_poll_url(row: Row, encryption: Encryption) -> str:
     return encryption.reseal_poll_url(poll_url, task_id)
 
 
+def _resealed_note(row: Row, encryption: Encryption) -> bytes:
+    _, note = row
+    return encryption.reseal_note(bytes(note))
+
+
 def _resealed_queue(row: Row, encryption: Encryption) -> str:
     name, settings = row
     stored = settings_of(settings).egress_proxy or ""
@@ -354,6 +359,7 @@ _TABLES: Final = (
             ("signing_keys", 0, _resealed_signing_keys),
             ("schedules", "", _resealed_schedule),
             ("parked", uuid.UUID(int=0), _resealed_poll_url),
+            ("heartbeat_pings", uuid.UUID(int=0), _resealed_note),
         )
     ),
     _Table("groups", uuid.UUID(int=0), _rotate_groups),

@@ -36,6 +36,7 @@ from taskflow.store.postgres.database import Database, one_line, open_database
 from taskflow.store.postgres.events import PostgresEvents
 from taskflow.store.postgres.graph_promoter import GraphPromoter
 from taskflow.store.postgres.groups import PostgresGroups
+from taskflow.store.postgres.heartbeat_monitors import PostgresHeartbeatMonitors
 from taskflow.store.postgres.leases import PostgresLeases
 from taskflow.store.postgres.listener import EVENTS_CHANNEL, listen
 from taskflow.store.postgres.listing import PostgresListing, PostgresMonitoring
@@ -76,6 +77,7 @@ class PostgresStore(
         self.audit = self._audit = PostgresAudit(context.statements, context.masking)
         self.queues = PostgresQueues(context.statements, announcements, self._audit)
         self.credentials = PostgresCredentials(context.statements, self._audit)
+        self.heartbeat_monitors = PostgresHeartbeatMonitors(context.statements, self._audit)
         self.signing_keys = PostgresSigningKeys(context.statements, self._audit)
         self.monitoring = PostgresMonitoring(context.statements)
         self.schedules = schedules = PostgresSchedules(

@@ -74,7 +74,7 @@ _json_option: Final = click.option(
 
 @click.group("config", cls=Commands)
 def config_command() -> None:
-    """Manage queues, schedules, topics and credentials as a file.
+    """Manage queues, schedules, heartbeats, topics and credentials as a file.
 
     The file says which settings these have; settings that it does not name stay as they are, and
     null resets one. ${NAME} in a text is a variable of the environment.
@@ -92,8 +92,8 @@ def config_command() -> None:
 def _validate(*, path: Path) -> None:
     """Check a file without the service.
 
-    The service checks more, such as whether a credential exists. A schedule without cron and
-    every_seconds is named: it is valid only if it exists, which `plan` checks.
+    The service checks more, such as whether a credential exists. A schedule or heartbeat
+    without cron and every_seconds is named: it is valid only if it exists, which `plan` checks.
 
     \b
       taskflow config validate --file taskflow.yaml
@@ -102,9 +102,7 @@ def _validate(*, path: Path) -> None:
     count = sum(map(len, wanted.sections.values()))
     click.echo(f"{path} is valid: {count} resource{'' if count == 1 else 's'}")
     if names := wanted.without_trigger:
-        click.echo(
-            f"neither cron nor every_seconds, so these schedules must exist: {', '.join(names)}"
-        )
+        click.echo(f"neither cron nor every_seconds, so these must exist: {', '.join(names)}")
 
 
 @config_command.command("plan")

@@ -10,12 +10,16 @@ from typing import Any, ClassVar, Final
 import msgspec
 from msgspec import UNSET
 
-from taskflow.cli.remote.configuration.declaration import check_merged_schedule
+from taskflow.cli.remote.configuration.declaration import (
+    check_merged_heartbeat,
+    check_merged_schedule,
+)
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.options import Submission
 from taskflow.model.alert_destinations import masked_url
 from taskflow.model.alert_target import DestinationKind
 from taskflow.model.alerts import Alert
+from taskflow.model.heartbeat_monitors import Heartbeat
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.keyring import NO_KEYS
 from taskflow.model.masking import MASK, MASKING
@@ -26,6 +30,7 @@ from taskflow.model.queues import Queue
 from taskflow.model.schedule import Schedule
 from taskflow.model.topics import Endpoint, Topic
 from taskflow.schema.alerts import AlertRequest
+from taskflow.schema.heartbeats import HeartbeatRequest
 from taskflow.schema.queues import Permissions, QueueRequest, patch_of
 from taskflow.schema.schedules import ScheduleRequest
 from taskflow.schema.topics import EndpointRequest, TopicRequest
@@ -239,6 +244,32 @@ def _masked_destination(given: Any) -> Any:
     return given
 
 
+class Heartbeats(Section):
+    """Heartbeats of jobs elsewhere."""
+
+    name = "heartbeats"
+    kind = "heartbeat"
+
+    async def current(self, client: Client) -> dict[str, Fields]:
+        return {one.name: _given(one, HeartbeatRequest) async for one in client.heartbeats.iter()}
+
+    def check(
+        self, name: str, given: Fields, current: Fields | None, errors: ValidationErrors
+    ) -> None:
+        check_merged_heartbeat(name, {**(current or {}), **_one_time(given)}, errors)
+
+    def shown(self, given: Fields, current: Fields | None) -> Fields:
+        return _as_shown(_one_time(given), HeartbeatRequest, Heartbeat)
+
+    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
+        fields = {**(current or {}), **_one_time(given)}
+        known = {one: fields[one] for one in HeartbeatRequest.__struct_fields__ if one in fields}
+        await client.heartbeats.put(name, **known)
+
+    async def delete(self, client: Client, name: str) -> None:
+        await client.heartbeats.delete(name)
+
+
 class Credentials(Section):
     """Credentials, whose values the service does not show."""
 
@@ -265,6 +296,7 @@ ALL: Final[tuple[Section, ...]] = (
     Topics(),
     Endpoints(),
     Schedules(),
+    Heartbeats(),
     Alerts(),
 )
 """The sections, in the order in which they are applied."""
@@ -279,8 +311,14 @@ def _one_trigger(given: Fields) -> Fields:
     return given
 
 
+def _one_time(given: Fields) -> Fields:
+    """Return the fields of a heartbeat; as ``_one_trigger``."""
+    fields = _one_trigger(given)
+    return {name: fields[name] for name in fields if name in given or name != "start_at"}
+
+
 def _given(
-    resource: Queue | Topic | Endpoint | Schedule | Alert, kind: type[msgspec.Struct]
+    resource: Queue | Topic | Endpoint | Schedule | Heartbeat | Alert, kind: type[msgspec.Struct]
 ) -> Fields:
     """Return the fields of a resource that a request of this kind can have."""
     fields = msgspec.json.decode(msgspec.json.encode(resource))

@@ -206,6 +206,27 @@ UPDATE taskflow_parked AS p SET poll_url = e.poll_url
 FROM unnest(%(keys)b::uuid[], %(values)b::text[]) AS e (task_id, poll_url)
 WHERE p.task_id = e.task_id
 
+-- name: sealed_heartbeat_pings
+-- The notes of pings. One from a client that looks like encrypted data has a space before it (note_of()).
+SELECT texts.id, coalesce(octet_length(texts.text), 0),
+-- insert: heads
+FROM (
+    SELECT id, encode(substring(note FROM 1 FOR 50), 'escape') AS text FROM taskflow_heartbeat_pings
+    WHERE id > %(after)s::uuid ORDER BY id LIMIT %(limit)s
+) AS kept CROSS JOIN LATERAL (
+    SELECT kept.id, CASE WHEN kept.text ^@ '{"$encrypted":"' THEN kept.text END AS text
+) AS texts
+ORDER BY texts.id
+
+-- name: hold_sealed_heartbeat_pings
+SELECT id, note FROM taskflow_heartbeat_pings
+WHERE id = ANY (%(keys)s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: replace_sealed_heartbeat_pings
+UPDATE taskflow_heartbeat_pings AS p SET note = e.note
+FROM unnest(%(keys)b::uuid[], %(values)b::bytea[]) AS e (id, note)
+WHERE p.id = e.id
+
 -- name: sealed_endpoints
 -- The template and up to two signing secrets.
 SELECT e.id, octet_length(e.template::text), ARRAY(
