@@ -220,8 +220,8 @@ def test_a_heartbeat_that_reports_a_failure(client: Client):
     alert = client.alert(on="heartbeat_missed", heartbeat=name)
     made = client.done("PUT", f"/heartbeats/{name}", {"every_seconds": 3600})
     ping = f"/ping/{made['ping_url'].rpartition('/')[2]}"
-    assert client.server.ask("POST", f"{ping}/fail").status == 200
-    assert client.server.ask("POST", ping).status == 200
+    assert client.server.ask("POST", f"{ping}/fail").status == 204
+    assert client.server.ask("POST", ping).status == 204
     [notification] = client.notified(alert)
     assert name in notification["title"]
     client.wait_for(alert, "ok")

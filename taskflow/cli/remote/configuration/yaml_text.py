@@ -85,7 +85,7 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.tag == _FLAG:  # no name is true or false, and alerts have a field `on`
+            if (key.tag, key.value) == (_FLAG, "on"):  # to YAML 1.1, true; here, a field of alerts
                 key.tag = _TEXT
             if key.tag not in (_TEXT, _MERGE):
                 shown = key.value if isinstance(key, yaml.ScalarNode) else f"of this {key.id}"
