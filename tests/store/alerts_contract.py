@@ -227,3 +227,20 @@ class AlertContract(StoreContract):
         await self._failed_task(store, node, is_failed=False)
         assert (await store.get(task_id)).status is TaskStatus.FAILED
         assert await store.schedules.failing(None, limit=9) == []
+
+    async def test_schedules_that_are_late(self, store):
+        """Before a late time is processed, and for some time afterwards."""
+        await self._schedule(store, "rare")
+        await self._schedule(store, "often", every_seconds=1.0)
+        late = {"late_seconds": 0.3, "within_seconds": 600.0, "limit": 9}
+        assert await store.schedules.overdue("rare", **late) == []
+        while not (found := await store.schedules.overdue(None, **late)):
+            await trio.sleep(0.05)
+        assert [one.name for one in found] == ["often"]
+        assert found[0].late_seconds >= 0.3
+        assert (await store.schedules.fire_due(limit=9)).tasks
+        [processed] = await store.schedules.overdue("often", **late)
+        assert processed.at == found[0].at
+        much = {**late, "late_seconds": 600.0}
+        assert await store.schedules.overdue(None, **much) == []
+        assert await store.schedules.overdue(None, **{**late, "limit": 0}) == []
