@@ -88,7 +88,7 @@ async def _failure_rate(store: TaskStore, alert: StoredAlert, now: dt.datetime) 
 async def _minutes(store: TaskStore, alert: StoredAlert, now: dt.datetime) -> Sequence[Minute]:
     """Return the minutes of the window, of all queues without notifications of alerts.
 
-    Of an alert on single failures, also those since its last evaluation, however long ago that was.
+    An alert on single failures also counts failures since its last evaluation, however long ago.
     """
     definition = alert.definition
     monitoring = store.monitoring
@@ -176,7 +176,7 @@ async def _waiting_queues(store: TaskStore, alert: StoredAlert, _: dt.datetime) 
 
 
 async def _open_hosts(store: TaskStore, alert: StoredAlert, _: dt.datetime) -> Observation:
-    """Return the hosts whose circuit is open, without those that the alert itself notifies."""
+    """Return the hosts whose circuit is open, without the hosts that the alert notifies."""
     definition = alert.definition
     own = {place_in(one.masked_url).authority for one in definition.to if one.masked_url}
     held = await store.queues.open_circuits(MAX_HOSTS)
@@ -221,7 +221,7 @@ async def _failing_credentials(
 
 
 async def _missed_heartbeats(store: TaskStore, alert: StoredAlert, now: dt.datetime) -> Observation:
-    """Return the heartbeats that are down, and those that were since the last evaluation."""
+    """Return the heartbeats that are down, or were since the last evaluation."""
     monitors, only = store.heartbeat_monitors, alert.definition.heartbeat
     found: dict[str, Subject] = {}
     since = (alert.state.evaluated_at or now) - dt.timedelta(seconds=_COMMIT_SECONDS)

@@ -1,7 +1,7 @@
 """The destinations of alerts: webhooks, chats and e-mail addresses.
 
-The URL of a chat is a secret: whoever knows it can post. It is stored encrypted, shown masked, and
-not part of the tasks that notify: an attempt looks it up.
+The URL of a chat is a secret: a client that knows it can post. It is stored encrypted, shown masked,
+and not part of the tasks that notify: an attempt looks it up.
 """
 
 from __future__ import annotations

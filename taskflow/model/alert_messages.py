@@ -58,7 +58,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
         kind: What it says.
         alert: The alert, as it was before.
         subjects: What it fires for, or fired for.
-        subject_count: Number of these, also of those that are not listed.
+        subject_count: Number of these; the list may be shorter.
         times: How often it began to fire since the last notification.
         since: Since when it fires; for one that recovered, since when it fired.
         at: The time of the evaluation.

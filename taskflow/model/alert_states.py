@@ -58,8 +58,10 @@ def evaluated(
     if state.notified_at is not None and now < state.notified_at + every:
         return state, None
     if is_firing:
-        told = msgspec.structs.replace(state, notified_at=now, owes_recovery=True, unannounced=0)
-        return told, NoticeKind.FIRING
+        notified = msgspec.structs.replace(
+            state, notified_at=now, owes_recovery=True, unannounced=0
+        )
+        return notified, NoticeKind.FIRING
     if state.unannounced:
         return msgspec.structs.replace(state, notified_at=now, unannounced=0), NoticeKind.FIRED
     return state, None

@@ -118,7 +118,7 @@ class AlertRequest(msgspec.Struct, forbid_unknown_fields=True):
         | None,
         Meta(
             description="The only host that it watches, for `host_open`: with its port, unless "
-            "that is the default. Default: all, except those of its own destinations.",
+            "that is the default. Default: all, except the hosts of its own destinations.",
             examples=["api.example.com"],
         ),
     ] = None
