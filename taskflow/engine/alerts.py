@@ -83,6 +83,9 @@ class AlertEvaluation:
         except StoreUnavailable as error:
             emit_throttled(Event.ALERT_NOT_EVALUATED, alert=name, reason=str(error))
             return
+        except Exception as error:  # noqa: BLE001 - others are evaluated all the same
+            emit_throttled(Event.ALERT_NOT_EVALUATED, alert=name, reason=repr(error))
+            return
         if done is not None and done.notice is not None:
             self._report(name, done, done.notice)
 

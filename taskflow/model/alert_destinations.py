@@ -1,6 +1,6 @@
 """The destinations of alerts: webhooks, chats and e-mail addresses.
 
-The URL of a chat is a secret: a client that knows it can post. It is stored encrypted, shown masked,
+The URL of a chat is a secret: a client that knows it can post. It is stored encrypted, shown masked
 and not part of the tasks that notify: an attempt looks it up.
 """
 
@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from taskflow.model.alert_target import DestinationKind
+from taskflow.model.errors import Undecryptable
 from taskflow.model.keyring import Keyring
 from taskflow.model.masking import MASK, Masking
 from taskflow.model.url import parse_target
@@ -114,7 +115,8 @@ def unsealed_url(destination: StoredDestination, alert: str, keyring: Keyring) -
         KeyMissing: Its key is not in the keyring.
         Undecryptable: It was changed, or belongs to another alert.
     """
-    assert destination.sealed_url is not None
+    if destination.sealed_url is None:  # no version wrote it
+        raise Undecryptable
     place = _place_of(alert, destination.masked_url or "")
     return keyring.decrypt(destination.sealed_url, place).decode()
 

@@ -22,7 +22,7 @@ from taskflow.model.alerts import (
 from taskflow.model.options import TaskOptions
 from taskflow.model.task import NewTask
 from taskflow.model.untrusted_text import printable, shortened
-from taskflow.model.url import place_of
+from taskflow.model.url import place_in
 
 MAX_LINE_CHARACTERS: Final = 300
 MAX_SHOWN_SUBJECTS: Final = 10
@@ -163,13 +163,13 @@ def _task_of(destination: StoredDestination, notice: Notice, link: str | None) -
     )
     if is_mail:
         payload["body"] = {"to": destination.addresses, **payload["body"]}
-    place = None if is_mail else place_of(url)
+    place = None if is_mail else place_in(url)
     return NewTask(
         payload=msgspec.Raw(msgspec.json.encode(payload)),
         queue=ALERTS_QUEUE,
         max_attempts=len(BACKOFF_SECONDS) + 1,
         tags={"alert": name, "notification": notice.kind.value},
-        host=place.host if place else None,
+        host=(place.host or None) if place else None,
         authority=place.authority if place else "",
         options=TaskOptions(
             backoff=BACKOFF_SECONDS,
@@ -183,8 +183,7 @@ def _task_of(destination: StoredDestination, notice: Notice, link: str | None) -
 
 def _url_of(destination: StoredDestination) -> str:
     url = destination.masked_url if destination.kind.is_chat else destination.url
-    assert url is not None
-    return url
+    return url or ""  # a row that no version wrote: the task fails, and says so
 
 
 def _event_of(notice: Notice, link: str | None) -> dict[str, Any]:

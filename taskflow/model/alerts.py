@@ -164,11 +164,11 @@ class AlertDefinition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
     def threshold(self, name: str) -> float:
         """Return a threshold of its condition."""
-        value = getattr(self, name)
-        if value is None:
-            value = CONDITIONS[self.on].thresholds[name].default
-        assert value is not None
-        return float(value)
+        threshold = CONDITIONS[self.on].thresholds[name]
+        for value in (getattr(self, name), threshold.default):
+            if value is not None:
+                return float(value)
+        return threshold.maximum  # of a row that no version wrote
 
     @property
     def hold_seconds(self) -> float:

@@ -28,7 +28,7 @@ from taskflow.model.task import NewTask, Task
 from taskflow.store.base.alerts import AlertStore, DueAlerts, Evaluated
 from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.pool import Connection
-from taskflow.store.postgres.rows import UNREADABLE, Row
+from taskflow.store.postgres.rows import UNREADABLE, Row, named
 from taskflow.store.postgres.statements import Statements
 
 _DEFINITION: Final = msgspec.json.Decoder(AlertDefinition)
@@ -109,7 +109,7 @@ class PostgresAlerts(AlertStore):
         )
         if not rows and await self.get(name) is None:
             return None
-        return [_notification_of(row) for row in rows]
+        return [_notification_of(row) for row in rows if named(NoticeKind, row[2])]
 
     async def take_due(self, *, every_seconds: float) -> DueAlerts:
         def work(connection: Connection) -> DueAlerts:
