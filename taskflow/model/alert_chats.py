@@ -11,7 +11,10 @@ from taskflow.model.untrusted_text import shortened
 
 _RED: Final = 0xD92D20
 _GREEN: Final = 0x079455
-# Below the limits of the products: 3,000 characters of a section, 4,096 of a description, 28 KB.
+# Below the limits of the products: 3,000 characters of a section, 4,096 of a description, and 28 KB
+# of a card.
+_MAX_SECTION_CHARACTERS: Final = 2_300
+_MAX_DESCRIPTION_CHARACTERS: Final = 4_000
 _MAX_TEXT_CHARACTERS: Final = 2_800
 _MAX_TITLE_CHARACTERS: Final = 150
 _LINK_TEXT: Final = "Open in TaskFlow"
@@ -44,9 +47,11 @@ def body_for(
 def _slack(
     title: str, lines: Sequence[str], link: str | None, *, is_firing: bool
 ) -> dict[str, Any]:
-    text = shortened("\n".join(lines), _MAX_TEXT_CHARACTERS)
+    # Shortened once it is escaped, which may make it five times as long.
+    text = shortened(_for_slack("\n".join(lines)), _MAX_SECTION_CHARACTERS)
+    heading = shortened(_for_slack(title), 2 * _MAX_TITLE_CHARACTERS)
     linked = f"\n<{link}|{_LINK_TEXT}>" if link else ""
-    section = {"type": "mrkdwn", "text": f"*{_for_slack(title)}*\n{_for_slack(text)}{linked}"}
+    section = {"type": "mrkdwn", "text": f"*{heading}*\n{text}{linked}"}
     attachment = {
         "color": f"#{_color(is_firing):06x}",
         "fallback": title,
@@ -88,12 +93,12 @@ def _teams(
 def _discord(
     title: str, lines: Sequence[str], link: str | None, *, is_firing: bool
 ) -> dict[str, Any]:
-    text = shortened("\n".join(lines), _MAX_TEXT_CHARACTERS)
+    text = shortened(_for_markdown("\n".join(lines)), _MAX_DESCRIPTION_CHARACTERS)
     return {
         "embeds": [
             {
                 "title": title,
-                "description": _for_markdown(text),
+                "description": text,
                 "color": _color(is_firing),
                 **({"url": link} if link else {}),
             }

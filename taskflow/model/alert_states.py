@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
 from taskflow.model.alerts import MAX_SUBJECTS, AlertState, NoticeKind, StoredAlert, Subject
+from taskflow.model.untrusted_text import printable, shortened
+
+MAX_NAME_CHARACTERS: Final = 300
+MAX_DETAIL_CHARACTERS: Final = 300
 
 
 class Observation(msgspec.Struct, frozen=True):
@@ -69,10 +74,17 @@ def evaluated(
 
 def _subjects_of(alert: StoredAlert, observation: Observation, now: dt.datetime) -> list[Subject]:
     """Return what the alert fires for: what was observed, and what still counts from before."""
-    found = {one.name: msgspec.structs.replace(one, seen_at=now) for one in observation.subjects}
+    seen = (_seen(one, now) for one in observation.subjects)
+    found = {one.name: one for one in seen}
     for one in _kept(alert, observation, now):
         found.setdefault(one.name, one)
     return [found[name] for name in sorted(found)]
+
+
+def _seen(subject: Subject, now: dt.datetime) -> Subject:
+    """Return a subject as it is stored: what targets send may be of any length."""
+    name = shortened(printable(subject.name), MAX_NAME_CHARACTERS)
+    return Subject(name, shortened(printable(subject.detail), MAX_DETAIL_CHARACTERS), now)
 
 
 def _kept(alert: StoredAlert, observation: Observation, now: dt.datetime) -> Iterable[Subject]:
