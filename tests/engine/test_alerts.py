@@ -26,6 +26,7 @@ from taskflow.store.memory.store import MemoryStore
 from taskflow.telemetry import Event
 from tests.logs import capture_logs
 from tests.store.contract import failed, new_task
+from tests.store.test_cells import memory_cells
 
 TO = (StoredDestination(kind=DestinationKind.EMAIL, addresses=("ops@example.com",)),)
 
@@ -158,3 +159,27 @@ async def test_rows_that_no_version_wrote(autojump_clock, store):
     await AlertEvaluation(store, Settings(), Metrics()).step()
     assert await kinds(store) == []
     assert await kinds(store, "b") == [NoticeKind.FIRING]
+
+
+async def test_cells(autojump_clock):
+    """An alert watches all cells. While one does not answer, nothing recovers."""
+    store = memory_cells()
+    await put(store, window_seconds=60.0)
+    queue = next(
+        name for name in map("q{}".format, range(99)) if store.cells.home_of(name).number != 0
+    )
+    home = store.cells.home_of(queue)
+    await fail(home.store, queue)
+    evaluation = AlertEvaluation(store, Settings(), Metrics())
+    await evaluation.step()
+    assert await kinds(store) == [NoticeKind.FIRING]
+    lost, home.store = home.store, None
+    await trio.sleep(600)
+    await evaluation.step()
+    assert await kinds(store) == [NoticeKind.FIRING]
+    home.store = lost
+    await trio.sleep(600)
+    await evaluation.step()
+    assert await kinds(store) == [NoticeKind.FIRING, NoticeKind.RECOVERED]
+    [*_, sent] = await store.alerts.notifications("a")
+    assert await store.cells.first.store.get(sent.tasks[0]) is not None
