@@ -31,7 +31,7 @@ TAKEN_SECONDS: Final = 9.0
 """Time after which another node takes an alert: it may be evaluated by each node in turn."""
 
 SLOW_EVALUATE_SECONDS: Final = 60.0
-"""The same of conditions that read each schedule."""
+"""The same of conditions that read each schedule, or search tasks."""
 
 _EVENTS: Final = {
     NoticeKind.FIRING: Event.ALERT_FIRING,
@@ -96,5 +96,7 @@ class AlertEvaluation:
 
 def _is_due(alert: StoredAlert, now: dt.datetime) -> bool:
     definition, at = alert.definition, alert.state.evaluated_at
-    is_slow = definition.on is AlertOn.SCHEDULE_FAILED and definition.schedule is None
+    is_slow = definition.on is AlertOn.CREDENTIAL_FAILING or (
+        definition.on is AlertOn.SCHEDULE_FAILED and definition.schedule is None
+    )
     return not is_slow or at is None or at + dt.timedelta(seconds=SLOW_EVALUATE_SECONDS) <= now
