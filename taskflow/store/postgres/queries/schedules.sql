@@ -169,20 +169,25 @@ DELETE FROM taskflow_firings AS f USING old WHERE f.schedule = old.schedule AND 
 RETURNING f.schedule
 
 -- name: failing_schedules
--- For each schedule, the tasks of its last times by the primary key, newest first, until one has finished. Ids grow with
--- the time.
+-- For each schedule, the task of its last time that has finished: times are read newest first, as far as that. And the
+-- last task, which may be one of no time.
 SELECT s.name, t.id, t.error
 FROM taskflow_schedules AS s CROSS JOIN LATERAL (
-    SELECT one.id, one.status, coalesce(one.error, '') AS error
-    FROM (
-        (SELECT f.task_id FROM taskflow_firings AS f
-         WHERE f.schedule = s.name ORDER BY f.at DESC LIMIT %(times)s)
-        UNION
-        SELECT s.last_task_id
-    ) AS made CROSS JOIN LATERAL (
-        SELECT a.id, a.status, a.error, a.finished_at FROM taskflow_all_tasks AS a WHERE a.id = made.task_id OFFSET 0
-    ) AS one
-    WHERE one.finished_at IS NOT NULL ORDER BY one.id DESC LIMIT 1
+    SELECT finished.id, finished.status, finished.error FROM (
+        (SELECT one.id, one.status, coalesce(one.error, '') AS error
+         FROM (
+             SELECT f.at, f.task_id FROM taskflow_firings AS f
+             WHERE f.schedule = s.name ORDER BY f.at DESC LIMIT %(times)s
+         ) AS made CROSS JOIN LATERAL (
+             SELECT a.id, a.status, a.error FROM taskflow_all_tasks AS a
+             WHERE a.id = made.task_id AND a.finished_at IS NOT NULL OFFSET 0
+         ) AS one
+         ORDER BY made.at DESC LIMIT 1)
+        UNION ALL
+        SELECT a.id, a.status, coalesce(a.error, '') FROM taskflow_all_tasks AS a
+        WHERE a.id = s.last_task_id AND a.finished_at IS NOT NULL
+    ) AS finished
+    ORDER BY finished.id DESC LIMIT 1
 ) AS t
 WHERE s.name = coalesce(%(name)s, s.name) AND t.status = 'FAILED'
 ORDER BY s.name LIMIT %(limit)s
