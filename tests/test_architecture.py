@@ -119,6 +119,7 @@ HOMES = {
         "serving",
         "fetch.token_request",
         "fetch.aws_signature",
+        "model.smtp",
     ),
     "httpx": ("client", "testing"),
 }
@@ -147,6 +148,7 @@ SHARED_NAMES = {
         "credentials",
         "signing_keys",
         "views",
+        "alerts",
         "heartbeats",
         "heartbeat_monitors",  # in the store, where the heartbeats of nodes renew leases
     ),

@@ -19,6 +19,7 @@ MODULES = (
     "schedules.py",
     "heartbeats.py",
     "credentials.py",
+    "alerts.py",
     "client.py",
 )
 NOTE = "# Written by `python -m tools.blocking` from client/asynchronous/{}: change that.\n\n"

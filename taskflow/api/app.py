@@ -9,6 +9,7 @@ import msgspec
 from quart_trio import QuartTrio
 
 from taskflow.api import (
+    alerts,
     audit,
     bulk_actions,
     completions,
@@ -81,6 +82,7 @@ ROUTES: Final = (
     *endpoint_actions.ROUTES,
     *group_events.ROUTES,
     *schedules.ROUTES,
+    *alerts.ROUTES,
     *heartbeats.ROUTES,
     *pings.ROUTES,
     *audit.ROUTES,

@@ -397,6 +397,17 @@ def of_credential(
     )
 
 
+def of_alert(method: str, name: str, path: str = "", body: bytes | None = None) -> Call:
+    """Return a request for an alert, or for what is below it."""
+    return Call(
+        method,
+        f"/alerts/{_segment(name)}{path}",
+        headers=_JSON,
+        body=body,
+        is_repeatable=method in ("GET", "PUT", "PATCH"),
+    )
+
+
 def _segment(name: str) -> str:
     """Return a name as a segment of a path; only dots would lead elsewhere."""
     if arguments.text("name", name).strip(".") == "":

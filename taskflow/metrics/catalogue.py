@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from taskflow.model.alerts import NoticeKind
 from taskflow.model.heartbeat_monitors import HeartbeatState
 from taskflow.model.outcome import ErrorType, Refusal
 from taskflow.model.task import TaskStatus
@@ -214,6 +215,14 @@ ENDPOINTS_DISABLED: Final = Family(
     kind=Kind.COUNTER,
     help="Endpoints of topics that this node disabled, because their attempts had failed for "
     "`TASKFLOW_ENDPOINT_DISABLE_SECONDS` or were answered with 410.",
+)
+ALERT_NOTIFICATIONS: Final = Family(
+    name="taskflow_alert_notifications_total",
+    kind=Kind.COUNTER,
+    help="Notifications of alerts that this node stored, by what they say: that the alert fires, "
+    "that it recovered, or that it fired and recovered since the last one. Tests are not counted.",
+    labels=("kind",),
+    series=tuple((kind.value,) for kind in NoticeKind if kind is not NoticeKind.TEST),
 )
 RESCUED: Final = Family(
     name="taskflow_rescued_tasks_total",

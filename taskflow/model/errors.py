@@ -33,6 +33,7 @@ The tree::
         ├── FailureNotFound      404
         ├── TopicNotFound        404
         ├── EndpointNotFound     404
+        ├── AlertNotFound        404
         ├── NoIssuer             404
         ├── BodyTooSlow          408
         ├── NotUnique            409
@@ -303,6 +304,12 @@ class TopicNotFound(RequestError):
     problem = types.TOPIC_NOT_FOUND
 
 
+class AlertNotFound(RequestError):
+    """No alert has this name."""
+
+    problem = types.ALERT_NOT_FOUND
+
+
 class EndpointNotFound(RequestError):
     """The topic has no endpoint with this name."""
 
@@ -436,6 +443,13 @@ class Unprocessable(RequestError):
 
 class TooManyCredentials(Unprocessable):
     """There are as many credentials as a service can have; delete one that is not used."""
+
+    def __init__(self) -> None:
+        super().__init__(inspect.getdoc(type(self)) or "")
+
+
+class TooManyAlerts(Unprocessable):
+    """There are as many alerts as a service can have; delete one that is not used."""
 
     def __init__(self) -> None:
         super().__init__(inspect.getdoc(type(self)) or "")

@@ -167,6 +167,14 @@ ENDPOINT_NOT_FOUND: Final = _declare(
     "Check the name in `GET /topics/{topic}/endpoints`; `PUT` creates an endpoint.",
     "The topic has no endpoint with this name.",
 )
+ALERT_NOT_FOUND: Final = _declare(
+    "alert-not-found",
+    HTTPStatus.NOT_FOUND,
+    "Alert not found",
+    "No alert has this name.",
+    "Check the name in `GET /alerts`; `PUT` creates an alert.",
+    "No alert has this name.",
+)
 CREDENTIAL_NOT_FOUND: Final = _declare(
     "credential-not-found",
     HTTPStatus.NOT_FOUND,

@@ -13,6 +13,9 @@ from typing import Any, Final, cast
 import msgspec
 
 from taskflow.checkpoints import Checkpoints
+from taskflow.model.alert_messages import Notify
+from taskflow.model.alert_states import Observation
+from taskflow.model.alerts import AlertNotification, StoredAlert
 from taskflow.model.audit import Actor, NewEntry
 from taskflow.model.encryption import Encryption
 from taskflow.model.errors import FieldError, KeyMissing, Undecryptable, Unprocessable
@@ -23,6 +26,7 @@ from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleDefinition
 from taskflow.model.task import AttemptRecord, IdempotencyKey, NewTask, Task
 from taskflow.model.topic_events import Deliver, NewEvent, PublishedEvent, deliveries_of
 from taskflow.model.topics import EndpointChange, EndpointDefinition, StoredEndpoint
+from taskflow.store.base.alerts import AlertStore, Evaluated
 from taskflow.store.base.claims import Retry, Settlement
 from taskflow.store.base.groups import AddedGroup, GroupPage, GroupStore
 from taskflow.store.base.heartbeat_monitors import HeartbeatMonitorStore, MonitorHistory
@@ -53,6 +57,7 @@ class EncryptedStore:
         groups: The groups, whose completion tasks are.
         topics: The topics, whose endpoints and deliveries are.
         parking: Parked attempts, whose URLs are.
+        alerts: The alerts, whose notifications are.
         heartbeat_monitors: Heartbeats, of whose pings the notes are encrypted like results.
     """
 
@@ -63,6 +68,7 @@ class EncryptedStore:
         self.groups: Final = EncryptedGroups(store.groups, encryption)
         self.topics: Final = EncryptedTopics(store.topics, encryption)
         self.parking: Final = EncryptedParking(store.parking, encryption)
+        self.alerts: Final = EncryptedAlerts(store.alerts, encryption)
         self.heartbeat_monitors: Final = EncryptedHeartbeatMonitors(
             store.heartbeat_monitors, encryption
         )
@@ -314,6 +320,30 @@ class EncryptedTopics:
             return [self._encryption.seal_task(task) for task in deliver(new, event, queue, opened)]
 
         return sealing
+
+
+class EncryptedAlerts:
+    """The verbs of ``AlertStore`` that make notifications; all others are passed on."""
+
+    def __init__(self, alerts: AlertStore, encryption: Encryption) -> None:
+        self._alerts: Final = alerts
+        self._encryption: Final = encryption
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._alerts, name)
+
+    async def evaluate(
+        self, taken: StoredAlert, observation: Observation, notify: Notify
+    ) -> Evaluated | None:
+        return await self._alerts.evaluate(taken, observation, self._sealing(notify))
+
+    async def test(
+        self, name: str, notify: Notify, *, by: Actor | None = None
+    ) -> AlertNotification | None:
+        return await self._alerts.test(name, self._sealing(notify), by=by)
+
+    def _sealing(self, notify: Notify) -> Notify:
+        return lambda notice: [self._encryption.seal_task(task) for task in notify(notice)]
 
 
 class EncryptedParking:

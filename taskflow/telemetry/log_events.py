@@ -99,6 +99,9 @@ class Event(enum.Enum):
     BREAKER_OPENED = ("warning", "circuit breaker opened for a host")
     BREAKER_CLOSED = ("info", "circuit breaker closed for a host")
     ENDPOINT_DISABLED = ("warning", "endpoint disabled")
+    ALERT_FIRING = ("warning", "alert fires")
+    ALERT_RECOVERED = ("info", "alert recovered")
+    ALERT_NOT_EVALUATED = ("warning", "an alert could not be evaluated, trying again")
     FILE_DESCRIPTORS_EXHAUSTED = ("error", "no file descriptors left, fetches are delayed")
     REQUEST_UNSIGNED = (
         "error",

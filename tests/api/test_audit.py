@@ -27,6 +27,14 @@ SECRET = "the-secret-of-somebody"
 TASK = {"payload": {"url": f"http://a:{SECRET}@127.0.0.1:9/", "body": SECRET}, "delay_seconds": 999}
 CREDENTIAL = {"kind": "bearer", "token": SECRET, "hosts": ["api.example.com"]}
 
+ALERT = {
+    "on": "task_failed",
+    "to": [
+        {"kind": "webhook", "url": f"http://127.0.0.1:9/?token={SECRET}"},
+        {"kind": "slack", "url": f"http://127.0.0.1:9/{SECRET}"},
+    ],
+}
+
 
 class Audited:
     """A server, and the entries since the last call."""
@@ -127,6 +135,11 @@ def put_schedule(audited: Audited, name: str, **fields) -> None:
     audited.done("PUT", f"/schedules/{name}", {"every_seconds": 3600, "task": TASK, **fields})
 
 
+def put_alert(audited: Audited, name: str) -> str:
+    audited.done("PUT", f"/alerts/{name}", ALERT)
+    return name
+
+
 def put_heartbeat(audited: Audited, name: str) -> str:
     audited.done("PUT", f"/heartbeats/{name}", {"every_seconds": 3600})
     return name
@@ -191,6 +204,15 @@ REQUESTS = {
         lambda a: a.failing_endpoint("recovered"),
         {"since": "2026-01-01T00:00:00Z"},
         Action.ENDPOINT_RECOVER,
+    ),
+    "PUT /alerts/{name}": (lambda _: "new", ALERT, Action.ALERT_PUT),
+    "PATCH /alerts/{name}": (lambda a: put_alert(a, "patched"), {"minimum": 3}, Action.ALERT_PUT),
+    "DELETE /alerts/{name}": (lambda a: put_alert(a, "deleted"), None, Action.ALERT_DELETE),
+    "POST /alerts/{name}/test": (lambda a: put_alert(a, "tested"), None, Action.ALERT_TEST),
+    "POST /alerts/{name}/silence": (
+        lambda a: put_alert(a, "silenced"),
+        {"seconds": 60},
+        Action.ALERT_SILENCE,
     ),
     "PUT /queues/{name}": (lambda _: "put", {"max_concurrency": 5}, Action.QUEUE_CHANGE),
     "PATCH /queues/{name}": (lambda _: "patched", {"rate": 5}, Action.QUEUE_CHANGE),
@@ -322,6 +344,9 @@ PAGES = {
     "/ui/groups/<group_id>/close": lambda a: a.group(open=True),
     "/ui/groups/<group_id>/cancel": lambda a: a.group(open=True),
     "/ui/groups/<group_id>/retry": lambda a: a.failed_group(),
+    "/ui/alerts/<name>/test": lambda a: put_alert(a, "page-tested"),
+    "/ui/alerts/<name>/silence": lambda a: put_alert(a, "page-silenced"),
+    "/ui/alerts/<name>/delete": lambda a: put_alert(a, "page-deleted"),
     "/ui/topics/<topic>/endpoints/<name>/recover": lambda a: (
         a.failing_endpoint("page-recovered"),
         "page-recovered/endpoints/a",
@@ -360,12 +385,13 @@ FORMS = {
     "/ui/queues/<string:name>": b"max_concurrency=5",
     "/ui/schedules/<string:name>": b"missed=skip",
 }
-# These are tested below or in test_credentials.py, or submit tasks; "/" answers no POST.
+# These are tested below, in test_alerts.py or test_credentials.py, or submit tasks; "/" answers no
+# POST.
 OTHER_PAGES = {
     *("/ui/submit", "/ui/sign-in", "/ui/sign-out", "/"),
     "/ui/topics/<topic>/endpoints/<name>/test",
     *("/ui/credentials", "/ui/credentials/<name>/delete", "/ui/selected/<string:name>"),
-    *("/ui/views", "/ui/views/delete"),
+    *("/ui/views", "/ui/views/delete", "/ui/alerts", "/ui/alerts/<name>"),
     *("/ui/new-heartbeat", "/ui/heartbeats/<string:name>/edit"),
 }
 

@@ -241,6 +241,11 @@ WHOLE = {
 }
 # Heartbeats are of no queue: test_heartbeats.py.
 WHOLE_WRITES = {"putHeartbeat", "patchHeartbeat", "rotateHeartbeat", "deleteHeartbeat"}
+# They watch all queues, and notify of what they see.
+ALERTS = {
+    *("putAlert", "patchAlert", "listAlerts", "showAlert", "deleteAlert", "testAlert"),
+    *("silenceAlert", "listAlertNotifications"),
+}
 # For admins alone: test_credentials.py, test_audit.py.
 ADMINS = {
     "listAuditEntries",
@@ -325,6 +330,11 @@ PAGES = {
     "/ui/heartbeats/<string:name>/rotate": "whole POST",
     "/ui/heartbeats/<string:name>/delete": "whole POST",
     "/ui/submit": "submit",
+    "/ui/alerts": "whole",
+    "/ui/alerts/<name>": "whole",
+    "/ui/alerts/<name>/test": "whole POST",
+    "/ui/alerts/<name>/silence": "whole POST",
+    "/ui/alerts/<name>/delete": "whole POST",
     "/ui/audit": "admin",
     "/ui/credentials": "admin",
     "/ui/credentials/<name>/delete": "admin",
@@ -340,7 +350,7 @@ PAGES = {
 def test_every_route_is_classified():
     """A new route is limited to the queues of a key, or says that it shows the whole service."""
     names = {route.name for route in ROUTES}
-    whole = {*WHOLE, *WHOLE_WRITES, *ADMINS}
+    whole = {*WHOLE, *WHOLE_WRITES, *ADMINS, *ALERTS}
     assert names == {*ABSENT, *LISTED, *BULK, *OTHERS, *whole, *PUBLIC, *BY_TOKEN}
     assert {route.name for route in ROUTES if route.has_whole_view} == whole
 

@@ -341,7 +341,7 @@ def _chain() -> str:
         ),
         ("heartbeats: {h: {cron: 61 * * * *}}", ["cron has an invalid minute"]),
         ("queues: {1: {}}", ["the name 1 must be text"]),
-        ("queues: {on: {}}", ["the name on must be text: put it in quotes"]),
+        ("queues: {off: {}}", ["the name off must be text: put it in quotes"]),
         ("queues: {? [a] : {}}", ["must be text"]),
         ("queues: &a {a: *a}", ['the alias *a contains itself in "taskflow.yaml", line 1']),
         ("queues: &a [*a]", ["the alias *a contains itself"]),

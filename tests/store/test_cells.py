@@ -18,6 +18,7 @@ from taskflow.store.memory.store import MemoryStore
 from taskflow.store.postgres import audit as postgres_audit
 from taskflow.store.postgres.store import open_postgres
 from tests.databases import new_schemas
+from tests.store.alerts_contract import AlertContract
 from tests.store.audit_contract import AuditContract
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.credentials_contract import CredentialsContract
@@ -81,6 +82,7 @@ class CellContract(
     HeartbeatsContract,
     SigningKeysContract,
     TopicContract,
+    AlertContract,
     UniquenessContract,
     ParkingContract,
 ):

@@ -15,6 +15,7 @@ import pytest
 from taskflow.settings import Settings
 from taskflow.store.postgres import audit as postgres_audit
 from taskflow.store.postgres.store import open_postgres
+from tests.store.alerts_contract import AlertContract
 from tests.store.audit_contract import AuditContract
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.credentials_contract import CredentialsContract
@@ -75,6 +76,7 @@ class TestCitus(
     CredentialsContract,
     SigningKeysContract,
     TopicContract,
+    AlertContract,
     UniquenessContract,
     ParkingContract,
 ):

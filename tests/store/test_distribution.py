@@ -19,6 +19,7 @@ from taskflow.store.postgres.migrate import migrate, migrations
 from taskflow.store.postgres.rows import load_queries
 from taskflow.store.postgres.scoped_statements import scoped_variants
 from taskflow.store.postgres.store import open_postgres
+from tests.store.alerts_contract import AlertContract
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, new_task
 from tests.store.credentials_contract import CredentialsContract
@@ -308,6 +309,7 @@ class DistributedContract(
     HeartbeatsContract,
     SigningKeysContract,
     TopicContract,
+    AlertContract,
     UniquenessContract,
     ParkingContract,
 ):

@@ -16,6 +16,7 @@ from taskflow.model.schedule import Timing
 from taskflow.model.topic_events import NewEvent, redelivery_of
 from taskflow.model.topics import EndpointDefinition
 from taskflow.settings import Settings
+from taskflow.store.base.alerts import AlertStore
 from taskflow.store.base.claims import IdleNode
 from taskflow.store.base.groups import GroupStore
 from taskflow.store.base.heartbeat_monitors import HeartbeatMonitorStore
@@ -24,6 +25,7 @@ from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.topics import TopicStore
 from taskflow.store.encrypted import (
+    EncryptedAlerts,
     EncryptedGroups,
     EncryptedHeartbeatMonitors,
     EncryptedParking,
@@ -133,6 +135,7 @@ PASSED_ON_BY_SCHEDULES = {
     *("delete", "fire_due", "seconds_to_next", "wait_for_change", "delete_old_firings"),
     "runs",  # without requests and results
     *("get_stored", "next_runs"),  # of which only the times are read
+    *("failing", "overdue"),
 }
 
 
@@ -157,6 +160,11 @@ PASSED_ON_BY_TOPICS = {
             EncryptedParking,
             # A claim that is found stays encrypted, as those that are claimed.
             {"find", "extend", "seconds_to_next", "end_unrecorded", "wait_for_parked"},
+        ),
+        (
+            AlertStore,
+            EncryptedAlerts,
+            {"put", "get", "all", "delete", "silence", "notifications", "take_due"},
         ),
         (
             HeartbeatMonitorStore,

@@ -8,6 +8,13 @@ import msgspec
 import psycopg
 import trio
 
+from taskflow.model.alert_destinations import (
+    StoredDestination,
+    destination_to,
+    unsealed_url,
+)
+from taskflow.model.alert_target import DestinationKind
+from taskflow.model.alerts import AlertDefinition, AlertOn
 from taskflow.model.completion import Completion, CompletionMode
 from taskflow.model.credential import Bearer
 from taskflow.model.encryption import Encryption
@@ -16,6 +23,7 @@ from taskflow.model.groups import NewGroup
 from taskflow.model.heartbeat_monitors import MonitorDefinition, NewPing, note_of
 from taskflow.model.key_generation import new_generation, private_pem
 from taskflow.model.keyring import Keyring
+from taskflow.model.masking import MASKING
 from taskflow.model.options import TaskOptions
 from taskflow.model.proxy import opened_proxy, sealed_proxy
 from taskflow.model.queue_limits import QueueSettings
@@ -194,6 +202,27 @@ async def test_completion_tasks_of_groups(database_url):
         assert [await store.groups.page(limit=10), await store.page(limit=10)] == before
         [callback] = [task for task in before[1].tasks if task.callback_of]
         assert b"$encrypted" not in bytes(callback.payload)
+
+
+async def test_urls_of_alerts(database_url):
+    """Notifications reach the same chats afterwards; other destinations need no key."""
+    url = "https://hooks.example.com/secret"
+    to = (
+        destination_to(DestinationKind.SLACK, url, "a", Keyring([OLD]), MASKING),
+        StoredDestination(kind=DestinationKind.EMAIL, addresses=("ops@example.com",)),
+    )
+    definition = AlertDefinition(name="a", on=AlertOn.NODE_LOST, to=to)
+    async with open_store(database_url, OLD) as store:
+        await store.alerts.put("a", lambda _: definition)
+        plain = msgspec.structs.replace(definition, name="b", to=to[1:])
+        await store.alerts.put("b", lambda _: plain)
+    done = await rotate(database_url, NEW, OLD)
+    assert (done.rotated, done.left) == ({"alerts": 1}, {})
+    async with open_store(database_url, NEW) as store:
+        slack, mail = (await store.alerts.get("a")).definition.to
+        assert unsealed_url(slack, "a", Keyring([NEW])) == url
+        assert mail == to[1]
+        assert (await store.alerts.get("b")).definition == plain
 
 
 async def test_urls_of_parked_attempts(database_url):

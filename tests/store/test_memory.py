@@ -7,6 +7,7 @@ from taskflow.model.filter import TaskFilter
 from taskflow.model.queues import RecentCounts
 from taskflow.model.task import TaskStatus
 from taskflow.store.memory.store import MemoryStore
+from tests.store.alerts_contract import AlertContract
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, new_task
 from tests.store.credentials_contract import CredentialsContract
@@ -33,6 +34,7 @@ class TestMemoryStore(
     HeartbeatsContract,
     SigningKeysContract,
     TopicContract,
+    AlertContract,
     UniquenessContract,
     ParkingContract,
 ):

@@ -35,6 +35,7 @@ from taskflow.store.postgres.migrate import Migration, migrate_database, migrati
 from taskflow.store.postgres.search import Found
 from taskflow.store.postgres.store import open_postgres
 from taskflow.telemetry import Event
+from tests.store.alerts_contract import AlertContract
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, failed, new_task, released
 from tests.store.credentials_contract import CredentialsContract
@@ -65,6 +66,7 @@ class TestPostgresStore(
     HeartbeatsContract,
     SigningKeysContract,
     TopicContract,
+    AlertContract,
     UniquenessContract,
     ParkingContract,
 ):

@@ -15,6 +15,7 @@ import {
   wholeWait,
   withId,
 } from "./calls.js";
+import { Alerts } from "./alerts.js";
 import { Credentials } from "./credentials.js";
 import { addressOf } from "./environment.js";
 import type { EventStream } from "./events.js";
@@ -133,6 +134,8 @@ export class Client extends TaskActions {
   readonly heartbeats: Heartbeats;
   /** The credentials of the service, without their values. */
   readonly credentials: Credentials;
+  /** The alerts of the service. */
+  readonly alerts: Alerts;
 
   /**
    * @param url The address of the service.
@@ -152,6 +155,7 @@ export class Client extends TaskActions {
     this.schedules = new Schedules(this.transport);
     this.heartbeats = new Heartbeats(this.transport);
     this.credentials = new Credentials(this.transport);
+    this.alerts = new Alerts(this.transport);
   }
 
   /**

@@ -48,12 +48,233 @@ export interface AcceptedLine {
  * - `endpoint.delete`: An endpoint was deleted.
  * - `view.put`: A view of the dashboard was saved.
  * - `view.delete`: A saved view of the dashboard was deleted.
+ * - `alert.put`: An alert was created or changed.
+ * - `alert.silence`: An alert was silenced until a time, or no longer is.
+ * - `alert.test`: A test was sent to the destinations of an alert.
+ * - `alert.delete`: An alert was deleted.
  * - `session.sign_in`: A user signed in to the dashboard.
  * - `session.sign_out`: A user signed out of the dashboard.
  * - `session.rejected`: Sign-ins with an unknown key were rejected; `count` is their number.
  * - `key.rejected`: Requests with an unknown key were rejected; `count` is their number.
  */
-export type Action = "task.cancel" | "task.retry" | "task.skip" | "task.delete" | "tasks.cancel" | "tasks.retry" | "tasks.delete" | "queue.purge" | "queue.pause" | "queue.resume" | "queue.change" | "schedule.put" | "schedule.pause" | "schedule.resume" | "schedule.run" | "schedule.delete" | "heartbeat.put" | "heartbeat.pause" | "heartbeat.resume" | "heartbeat.rotate" | "heartbeat.delete" | "credential.put" | "credential.delete" | "signing_keys.rotate" | "group.close" | "group.cancel" | "group.retry" | "topic.put" | "topic.delete" | "endpoint.put" | "endpoint.rotate" | "endpoint.recover" | "endpoint.delete" | "view.put" | "view.delete" | "session.sign_in" | "session.sign_out" | "session.rejected" | "key.rejected";
+export type Action = "task.cancel" | "task.retry" | "task.skip" | "task.delete" | "tasks.cancel" | "tasks.retry" | "tasks.delete" | "queue.purge" | "queue.pause" | "queue.resume" | "queue.change" | "schedule.put" | "schedule.pause" | "schedule.resume" | "schedule.run" | "schedule.delete" | "heartbeat.put" | "heartbeat.pause" | "heartbeat.resume" | "heartbeat.rotate" | "heartbeat.delete" | "credential.put" | "credential.delete" | "signing_keys.rotate" | "group.close" | "group.cancel" | "group.retry" | "topic.put" | "topic.delete" | "endpoint.put" | "endpoint.rotate" | "endpoint.recover" | "endpoint.delete" | "view.put" | "view.delete" | "alert.put" | "alert.silence" | "alert.test" | "alert.delete" | "session.sign_in" | "session.sign_out" | "session.rejected" | "key.rejected";
+
+/** An alert as the API shows it; the field order is the order of the JSON. */
+export interface Alert {
+  /** Its name. */
+  name: string;
+  /** What it watches. */
+  on: AlertOn;
+  /** The only queue that it watches; null for all. */
+  queue: string | null;
+  /** The only schedule that it watches; null for all. */
+  schedule: string | null;
+  /** The only host that it watches; null for all. */
+  host: string | null;
+  /** The only credential that it watches; null for all. */
+  credential: string | null;
+  /** The only heartbeat that it watches; null for all. */
+  heartbeat: string | null;
+  /** Minimum number of tasks, if its condition has one. */
+  minimum: number | null;
+  /** Share of the tasks that FAILED, if its condition has one. */
+  rate: number | null;
+  /** The time within which tasks are counted, if its condition has one. */
+  window_seconds: number | null;
+  /** The time after which a task or a schedule is late, if its condition has one. */
+  after_seconds: number | null;
+  /** Who is notified. Secrets in URLs are masked. */
+  to: AlertDestination[];
+  /** Minimum time between two notifications that it fires. */
+  every_seconds: number;
+  /** Whether the end is notified, too. */
+  notify_recovery: boolean;
+  /** True if it is not evaluated. */
+  paused: boolean;
+  /** Whether it fires. */
+  status: AlertStatus;
+  /** Since when it does, or does not. */
+  since: string | null;
+  /** What it fires for, at most 20. */
+  subjects: Subject[];
+  /** Number of these, also of those beyond the maximum. */
+  subject_count: number;
+  /** Until when it does not notify; null if it does. */
+  silenced_until: string | null;
+  /** When it was evaluated last. */
+  evaluated_at: string | null;
+  /** When it was last notified that it fires. */
+  notified_at: string | null;
+  /** When it was created. */
+  created_at: string;
+  /** When a client last changed it. */
+  updated_at: string;
+}
+
+/** A destination as the API shows it. */
+export interface AlertDestination {
+  /** How it is notified. */
+  kind: DestinationKind;
+  /** Its URL, with secrets masked; null for e-mail. */
+  url: string | null;
+  /** Its e-mail addresses; null for others. */
+  addresses: string[] | null;
+}
+
+/** A notification of an alert as the API shows it. */
+export interface AlertNotification {
+  /** Its id; later ones have greater ids. */
+  id: string;
+  /** When it was stored. */
+  at: string;
+  /** What it says. */
+  kind: NoticeKind;
+  /** Its first line. */
+  title: string;
+  /** The ids of the tasks that deliver it, one for each destination. */
+  tasks: string[];
+}
+
+/**
+ * What an alert watches.
+ *
+ * - `task_failed`: At least `minimum` tasks FAILED within `window_seconds`.
+ * - `failure_rate`: Of at least `minimum` tasks that finished within `window_seconds`, `rate`
+ * FAILED.
+ * - `schedule_failed`: The last task of a schedule that has finished FAILED.
+ * - `schedule_missed`: A schedule created a task `after_seconds` late, or has not created it yet.
+ * - `oldest_waiting`: The oldest due task of a queue has been waiting for `after_seconds`.
+ * - `host_open`: The circuit breaker of a host is open or half-open.
+ * - `node_lost`: The lease of a node ended without a shutdown.
+ * - `credential_failing`: Attempts of tasks failed because of their credential: there is none, or
+ * no access token.
+ * - `heartbeat_missed`: A heartbeat is down: a ping was missed, or it reported a failure.
+ */
+export type AlertOn = "task_failed" | "failure_rate" | "schedule_failed" | "schedule_missed" | "oldest_waiting" | "host_open" | "node_lost" | "credential_failing" | "heartbeat_missed";
+
+/**
+ * A JSON merge patch. A field that is not given stays as it is; null resets it to its default. The
+ * whole object is `AlertRequest`.
+ */
+export interface AlertPatch {
+  /**
+   * What it watches: `task_failed` (`minimum` tasks FAILED within `window_seconds`), `failure_rate`
+   * (of at least `minimum` tasks that finished within `window_seconds`, the share `rate` FAILED),
+   * `schedule_failed` (the last finished task FAILED), `schedule_missed` (a task was created
+   * `after_seconds` late, or not at all), `oldest_waiting` (a due task has been waiting for
+   * `after_seconds`), `host_open` (the circuit breaker of a host is open), `node_lost` (a node
+   * died), `credential_failing` (tasks failed within `window_seconds` because of their credential),
+   * or `heartbeat_missed` (a heartbeat is down).
+   */
+  on?: AlertOn;
+  /** Who is notified. */
+  to?: DestinationRequest[];
+  /**
+   * The only queue that it watches, for `task_failed`, `failure_rate` and `oldest_waiting`.
+   * Default: all but `alerts`, the queue of notifications.
+   */
+  queue?: string | null;
+  /**
+   * The only schedule that it watches, for `schedule_failed` and `schedule_missed`. Default: all.
+   */
+  schedule?: string | null;
+  /**
+   * The only host that it watches, for `host_open`: with its port, unless that is the default.
+   * Default: all, except the hosts of its own destinations.
+   */
+  host?: string | null;
+  /** The only credential that it watches, for `credential_failing`. Default: all. */
+  credential?: string | null;
+  /** The only heartbeat that it watches, for `heartbeat_missed`. Default: all. */
+  heartbeat?: string | null;
+  /** Minimum number of tasks. Default: 1 for `task_failed`, 20 for `failure_rate`. */
+  minimum?: number | null;
+  /** Share of the finished tasks that FAILED, from 0.001 to 1; required for `failure_rate`. */
+  rate?: number | null;
+  /** The time within which tasks are counted, to the minute. Default: 300. */
+  window_seconds?: number | null;
+  /**
+   * The time after which a task waits too long (`oldest_waiting`, required), or a schedule is late
+   * (`schedule_missed`, at least 5). Default: 60 for schedules.
+   */
+  after_seconds?: number | null;
+  /**
+   * Minimum time between two notifications that it fires; while it fires, it notifies again after
+   * this time. Default: 3600.
+   */
+  every_seconds?: number | null;
+  /** Whether it also notifies that it no longer fires. Default: true. */
+  notify_recovery?: boolean | null;
+  /** Whether it is not evaluated. Default: false. */
+  paused?: boolean | null;
+}
+
+/**
+ * An alert to create or replace. Fields that only TaskFlow sets are ignored, so that an alert can
+ * be sent again as it was shown.
+ */
+export interface AlertRequest {
+  /**
+   * What it watches: `task_failed` (`minimum` tasks FAILED within `window_seconds`), `failure_rate`
+   * (of at least `minimum` tasks that finished within `window_seconds`, the share `rate` FAILED),
+   * `schedule_failed` (the last finished task FAILED), `schedule_missed` (a task was created
+   * `after_seconds` late, or not at all), `oldest_waiting` (a due task has been waiting for
+   * `after_seconds`), `host_open` (the circuit breaker of a host is open), `node_lost` (a node
+   * died), `credential_failing` (tasks failed within `window_seconds` because of their credential),
+   * or `heartbeat_missed` (a heartbeat is down).
+   */
+  on: AlertOn;
+  /** Who is notified. */
+  to: DestinationRequest[];
+  /**
+   * The only queue that it watches, for `task_failed`, `failure_rate` and `oldest_waiting`.
+   * Default: all but `alerts`, the queue of notifications.
+   */
+  queue?: string | null;
+  /**
+   * The only schedule that it watches, for `schedule_failed` and `schedule_missed`. Default: all.
+   */
+  schedule?: string | null;
+  /**
+   * The only host that it watches, for `host_open`: with its port, unless that is the default.
+   * Default: all, except the hosts of its own destinations.
+   */
+  host?: string | null;
+  /** The only credential that it watches, for `credential_failing`. Default: all. */
+  credential?: string | null;
+  /** The only heartbeat that it watches, for `heartbeat_missed`. Default: all. */
+  heartbeat?: string | null;
+  /** Minimum number of tasks. Default: 1 for `task_failed`, 20 for `failure_rate`. */
+  minimum?: number | null;
+  /** Share of the finished tasks that FAILED, from 0.001 to 1; required for `failure_rate`. */
+  rate?: number | null;
+  /** The time within which tasks are counted, to the minute. Default: 300. */
+  window_seconds?: number | null;
+  /**
+   * The time after which a task waits too long (`oldest_waiting`, required), or a schedule is late
+   * (`schedule_missed`, at least 5). Default: 60 for schedules.
+   */
+  after_seconds?: number | null;
+  /**
+   * Minimum time between two notifications that it fires; while it fires, it notifies again after
+   * this time. Default: 3600.
+   */
+  every_seconds?: number | null;
+  /** Whether it also notifies that it no longer fires. Default: true. */
+  notify_recovery?: boolean | null;
+  /** Whether it is not evaluated. Default: false. */
+  paused?: boolean | null;
+}
+
+/**
+ * The status of an alert.
+ *
+ * - `ok`: Its condition does not hold.
+ * - `firing`: Its condition holds.
+ * - `paused`: It is not evaluated.
+ * - `new`: It has not been evaluated yet.
+ */
+export type AlertStatus = "ok" | "firing" | "paused" | "new";
 
 /** An attempt as the API shows it; the field order is the order of the JSON. */
 export interface AttemptRecord {
@@ -414,6 +635,34 @@ export interface Delivery {
   event_type: string;
 }
 
+/**
+ * How a destination is notified.
+ *
+ * - `webhook`: A signed `POST` to a URL, in the format of the Standard Webhooks.
+ * - `slack`: An incoming webhook of Slack, or of a chat that is compatible with it.
+ * - `teams`: A workflow of Microsoft Teams that posts webhook requests: an Adaptive Card.
+ * - `discord`: A webhook of Discord.
+ * - `email`: An e-mail, by `TASKFLOW_SMTP_URL`.
+ */
+export type DestinationKind = "webhook" | "slack" | "teams" | "discord" | "email";
+
+/** A destination of an alert: a URL, or e-mail addresses. */
+export interface DestinationRequest {
+  /**
+   * `webhook` is a `POST` signed as the Standard Webhooks specify, `slack` an incoming webhook,
+   * `teams` a workflow that posts webhook requests, `discord` a webhook, `email` an e-mail by
+   * `TASKFLOW_SMTP_URL`.
+   */
+  kind: DestinationKind;
+  /**
+   * Its URL, unless it is `email`. Of chats, it is stored encrypted and shown masked; as it was
+   * shown, it stays as it is.
+   */
+  url?: string | null;
+  /** Its e-mail addresses, if it is `email`. */
+  addresses?: string[] | null;
+}
+
 /** An endpoint as the API shows it; the field order is the order of the JSON. */
 export interface Endpoint {
   /** The name of its topic. */
@@ -511,8 +760,8 @@ export type EndpointSigning = "own" | "shared";
  * - `proxy`: The egress proxy failed, or refused to connect to the target.
  * - `key_missing`: The node lacks the key with which the task, or its credential, is encrypted.
  * - `token`: The token endpoint of the credential did not grant an access token.
- * - `endpoint_disabled`: The endpoint that the event was for was disabled or deleted before the
- * attempt.
+ * - `endpoint_disabled`: The endpoint of the event, or the destination of the alert, was disabled
+ * or deleted.
  * - `credential_missing`: The credential of the task, or of its queue, does not exist.
  * - `http_status`: The status of the response does not count as success.
  * - `invalid_url`: The payload has no valid URL, or its request cannot be sent.
@@ -526,10 +775,11 @@ export type EndpointSigning = "own" | "shared";
  * - `reference_missing`: A reference of the request finds nothing in the result of a parent, or no
  * usable value.
  * - `reported`: The target reported a failure at the completion URL of the attempt.
+ * - `mail`: The mail server did not accept an e-mail of an alert.
  * - `poison`: `TASKFLOW_MAX_RESCUES` nodes died while they ran the task.
  * - `internal`: An error in TaskFlow itself, or a node without secrets that has to sign a request.
  */
-export type ErrorType = "timeout" | "dns" | "connect" | "tls" | "proxy" | "key_missing" | "token" | "endpoint_disabled" | "credential_missing" | "http_status" | "invalid_url" | "blocked" | "too_large" | "too_many_redirects" | "protocol" | "expired" | "parent_failed" | "reference_missing" | "reported" | "poison" | "internal";
+export type ErrorType = "timeout" | "dns" | "connect" | "tls" | "proxy" | "key_missing" | "token" | "endpoint_disabled" | "credential_missing" | "http_status" | "invalid_url" | "blocked" | "too_large" | "too_many_redirects" | "protocol" | "expired" | "parent_failed" | "reference_missing" | "reported" | "mail" | "poison" | "internal";
 
 /** An event to publish. */
 export interface EventRequest {
@@ -1125,6 +1375,16 @@ export interface NodeRecord {
    */
   settings: Record<string, string> | null;
 }
+
+/**
+ * What a notification says.
+ *
+ * - `firing`: The alert fires.
+ * - `recovered`: It no longer fires.
+ * - `fired`: It fired since the last notification, and no longer does.
+ * - `test`: A client tests the destinations.
+ */
+export type NoticeKind = "firing" | "recovered" | "fired" | "test";
 
 /** The client credentials grant of OAuth 2.0 (RFC 6749 section 4.4). */
 export interface OAuth2 {
@@ -1791,6 +2051,12 @@ export interface SeriesPoint {
  */
 export type Signal = "success" | "start" | "fail";
 
+/** How long an alert notifies nothing. */
+export interface SilenceRequest {
+  /** How long, from now; `null` ends the silence. */
+  seconds: number | null;
+}
+
 /**
  * The time that a series covers, up to now.
  *
@@ -1832,6 +2098,16 @@ export interface StreamSummary {
   error: ProblemDocument | null;
 }
 
+/** What an alert fires for, such as a host. */
+export interface Subject {
+  /** Its name. */
+  name: string;
+  /** What is wrong, for people. */
+  detail: string;
+  /** When that was observed last. */
+  seen_at: string | null;
+}
+
 /**
  * The kind of the target of an action.
  *
@@ -1846,10 +2122,11 @@ export interface StreamSummary {
  * - `topic`: A topic: the target is its name.
  * - `endpoint`: An endpoint of a topic: the target is the name of the topic, a slash and its name.
  * - `view`: A saved view of the dashboard: the target is its name.
+ * - `alert`: An alert: the target is its name.
  * - `session`: A session of the dashboard.
  * - `key`: An API key.
  */
-export type TargetKind = "task" | "tasks" | "queue" | "schedule" | "heartbeat" | "credential" | "signing_keys" | "group" | "topic" | "endpoint" | "view" | "session" | "key";
+export type TargetKind = "task" | "tasks" | "queue" | "schedule" | "heartbeat" | "credential" | "signing_keys" | "group" | "topic" | "endpoint" | "view" | "alert" | "session" | "key";
 
 /** A task as the API shows it; the field order is the order of the JSON. */
 export interface Task {

@@ -55,6 +55,7 @@ TAGS: Final = [
     {"name": "identity", "description": "How targets verify the ID tokens of this service."},
     {"name": "monitoring", "description": "Monitor nodes, target hosts and throughput."},
     {"name": "failures", "description": "See what fails, grouped by cause."},
+    {"name": "alerts", "description": "Notify people when something is wrong."},
     {"name": "audit", "description": "See who did what."},
     {"name": "health", "description": "Health checks for load balancers and supervisors."},
     {"name": "document", "description": "This document, for programs and for people."},

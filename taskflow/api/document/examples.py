@@ -8,6 +8,16 @@ from typing import Final
 
 import msgspec
 
+from taskflow.model.alert_destinations import AlertDestination
+from taskflow.model.alert_target import DestinationKind
+from taskflow.model.alerts import (
+    Alert,
+    AlertNotification,
+    AlertOn,
+    AlertStatus,
+    NoticeKind,
+    Subject,
+)
 from taskflow.model.audit import Action, AuditEntry, TargetKind
 from taskflow.model.delivery import Delivery
 from taskflow.model.event import TaskEvent
@@ -171,6 +181,34 @@ ENDPOINT: Final = Endpoint(
     max_attempts=WEBHOOK_ATTEMPTS,
     created_at=_CREATED,
     updated_at=_CREATED,
+)
+ALERT: Final = Alert(
+    name="mail-failures",
+    on=AlertOn.TASK_FAILED,
+    queue="mail",
+    minimum=1,
+    window_seconds=300,
+    to=(
+        AlertDestination(kind=DestinationKind.EMAIL, addresses=("ops@example.com",)),
+        AlertDestination(kind=DestinationKind.SLACK, url="https://hooks.slack.com/***-5c7d1a90"),
+    ),
+    every_seconds=3600,
+    notify_recovery=True,
+    status=AlertStatus.FIRING,
+    since=_FINISHED,
+    subjects=(Subject("mail", "3 FAILED within 5 min", _FINISHED),),
+    subject_count=1,
+    evaluated_at=_FINISHED,
+    notified_at=_FINISHED,
+    created_at=_CREATED,
+    updated_at=_CREATED,
+)
+ALERT_NOTIFICATION: Final = AlertNotification(
+    id=CALLBACK_ID,
+    at=_FINISHED,
+    kind=NoticeKind.FIRING,
+    title="Firing: mail-failures: tasks failed (mail)",
+    tasks=(TASK_ID,),
 )
 PUBLISHED: Final = PublishedEvent(
     id=CALLBACK_ID,

@@ -7,6 +7,7 @@ import uuid
 from typing import Final
 
 from taskflow.model.errors import (
+    AlertNotFound,
     CredentialNotFound,
     EndpointNotFound,
     FailureNotFound,
@@ -174,4 +175,26 @@ def credential_name_of(text: str) -> str:
     """
     if not is_name(text):
         raise CredentialNotFound(f"there is no credential with this name; a name is {NAME_RULE}")
+    return text
+
+
+def new_alert_name_of(text: str) -> str:
+    """Read the name of an alert that may be new.
+
+    Raises:
+        Unprocessable: It is not a name.
+    """
+    if not is_name(text):
+        raise Unprocessable(f"the name of an alert must be {NAME_RULE}")
+    return text
+
+
+def alert_name_of(text: str) -> str:
+    """Read the name of an alert that exists.
+
+    Raises:
+        AlertNotFound: It is not a name, so no alert has it.
+    """
+    if not is_name(text):
+        raise AlertNotFound(f"there is no alert with this name; a name is {NAME_RULE}")
     return text

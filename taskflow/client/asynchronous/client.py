@@ -11,6 +11,7 @@ from typing import Any, Final, Self, Unpack
 import httpx
 
 from taskflow.client import arguments, calls
+from taskflow.client.asynchronous.alerts import Alerts
 from taskflow.client.asynchronous.credentials import Credentials
 from taskflow.client.asynchronous.groups import Groups
 from taskflow.client.asynchronous.heartbeats import Heartbeats
@@ -67,6 +68,7 @@ class Client(ByHand, Monitoring):
         schedules: The schedules of the service.
         heartbeats: The heartbeats of jobs that the service watches.
         credentials: The credentials of the service, without their values.
+        alerts: The alerts of the service.
 
     Raises:
         InvalidArgument: The address, the key or the time cannot be used.
@@ -92,6 +94,7 @@ class Client(ByHand, Monitoring):
         self.schedules: Final = Schedules(self._transport)
         self.heartbeats: Final = Heartbeats(self._transport)
         self.credentials: Final = Credentials(self._transport)
+        self.alerts: Final = Alerts(self._transport)
 
     @classmethod
     def from_environment(cls, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:

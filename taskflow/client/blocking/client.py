@@ -14,6 +14,7 @@ import httpx
 
 from taskflow.client import arguments, calls
 from taskflow.client.batches import BATCH_TASKS
+from taskflow.client.blocking.alerts import Alerts
 from taskflow.client.blocking.credentials import Credentials
 from taskflow.client.blocking.groups import Groups
 from taskflow.client.blocking.heartbeats import Heartbeats
@@ -69,6 +70,7 @@ class BlockingClient(ByHand, Monitoring):
         schedules: The schedules of the service.
         heartbeats: The heartbeats of jobs that the service watches.
         credentials: The credentials of the service, without their values.
+        alerts: The alerts of the service.
 
     Raises:
         InvalidArgument: The address, the key or the time cannot be used.
@@ -94,6 +96,7 @@ class BlockingClient(ByHand, Monitoring):
         self.schedules: Final = Schedules(self._transport)
         self.heartbeats: Final = Heartbeats(self._transport)
         self.credentials: Final = Credentials(self._transport)
+        self.alerts: Final = Alerts(self._transport)
 
     @classmethod
     def from_environment(cls, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:

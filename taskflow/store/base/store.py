@@ -21,6 +21,7 @@ import msgspec
 
 from taskflow.model.audit import Actor
 from taskflow.model.monitoring import DatabaseState
+from taskflow.store.base.alerts import AlertStore
 from taskflow.store.base.archive import ArchiveStore
 from taskflow.store.base.audit import AuditStore
 from taskflow.store.base.claims import ClaimStore
@@ -101,6 +102,7 @@ class TaskStore(
         rollups: Finished tasks, their times and the backlog, by minute and by hour.
         views: Saved views of the dashboard.
         audit: The audit log.
+        alerts: Alerts, and what they notify.
     """
 
     queues: QueueStore
@@ -116,6 +118,7 @@ class TaskStore(
     failures: FailureStore
     views: ViewStore
     audit: AuditStore
+    alerts: AlertStore
 
     @abc.abstractmethod
     async def shared_secret(self, name: str) -> bytes:

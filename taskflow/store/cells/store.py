@@ -10,6 +10,7 @@ from typing import Final
 from taskflow.model.audit import Actor
 from taskflow.model.errors import CellUnavailable
 from taskflow.store.base.store import StoreStatistics, TaskStore
+from taskflow.store.cells.alerts import CellAlerts
 from taskflow.store.cells.archive import CellArchive
 from taskflow.store.cells.audit import CellAudit
 from taskflow.store.cells.cell import Call, Cells
@@ -73,6 +74,7 @@ class CellStore(
         self.failures = CellFailures(cells)
         self.views = CellViews(cells)
         self.audit = CellAudit(cells)
+        self.alerts = CellAlerts(cells)
 
     async def shared_secret(self, name: str) -> bytes:
         return hmac.digest(self.cells.map.secret, name.encode(), hashlib.sha256)

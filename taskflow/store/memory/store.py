@@ -25,6 +25,7 @@ from taskflow.model.queue_limits import QueueHost
 from taskflow.model.task import Claim, TaskStatus
 from taskflow.store.base.listing import MAX_SCANNED
 from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
+from taskflow.store.memory.alerts import AlertTasks, MemoryAlerts
 from taskflow.store.memory.archive import MemoryArchive
 from taskflow.store.memory.claims import MemoryClaims
 from taskflow.store.memory.credentials import MemoryCredentials
@@ -103,6 +104,11 @@ class MemoryStore(
             TopicTasks(
                 new_id=self._new_id, add=self._add_at_once, redeliver=self._redeliver_if_failed
             ),
+            now=self._now,
+            audit=self._audit,
+        )
+        self.alerts = MemoryAlerts(
+            AlertTasks(new_id=self._new_id, add=self._add_at_once),
             now=self._now,
             audit=self._audit,
         )

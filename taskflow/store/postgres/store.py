@@ -26,6 +26,7 @@ from taskflow.settings import Settings
 from taskflow.store.base.claims import CANCELLATIONS_CHANNEL, Cancellations, DirectClaims
 from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.postgres.address import DatabaseAddress
+from taskflow.store.postgres.alerts import PostgresAlerts
 from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.cell_maps import PostgresCellMaps
 from taskflow.store.postgres.claim_position import Announcements
@@ -97,6 +98,7 @@ class PostgresStore(
         )
         self.groups = self._groups
         self.topics = PostgresTopics(context.statements, self, self._audit)
+        self.alerts = PostgresAlerts(context.statements, self, self._audit)
         self.parking = PostgresParking(context)
         self.rollups = PostgresRollups(context.statements)
         self._folding = Folding(context.statements, context.masking)

@@ -17,7 +17,8 @@ from taskflow.model.credential import Credential
 from taskflow.model.errors import RequestError
 from taskflow.model.request import RequestPayload
 from taskflow.model.task import NAME_RULE, CredentialName, QueueName, is_name
-from taskflow.schema import heartbeats, queues, schedules, topics
+from taskflow.schema import alerts, heartbeats, queues, schedules, topics
+from taskflow.schema.alerts import AlertRequest
 from taskflow.schema.credentials import credential_of
 from taskflow.schema.heartbeats import HeartbeatRequest
 from taskflow.schema.new_task import new_task_of
@@ -29,7 +30,7 @@ from taskflow.schema.schedules import ScheduleRequest
 from taskflow.schema.topics import EndpointRequest, TopicRequest
 from taskflow.schema.validation_errors import ValidationErrors, token
 
-SECTIONS: Final = ("credentials", "queues", "topics", "schedules", "heartbeats")
+SECTIONS: Final = ("credentials", "queues", "topics", "schedules", "heartbeats", "alerts")
 """The sections, in the order in which they are applied: each refers to earlier ones only."""
 
 _REFS: Final = "#/components/schemas/{name}"
@@ -60,6 +61,10 @@ class Configuration(msgspec.Struct, forbid_unknown_fields=True):
     ] = UNSET
     schedules: Annotated[
         dict[QueueName, ScheduleRequest] | UnsetType | None, Meta(description="Schedules by name.")
+    ] = UNSET
+    alerts: Annotated[
+        dict[QueueName, AlertRequest] | UnsetType | None,
+        Meta(description="Alerts by name; let URLs of chats be references: `${SLACK_URL}`."),
     ] = UNSET
     heartbeats: Annotated[
         dict[QueueName, HeartbeatRequest] | UnsetType | None,
@@ -94,6 +99,7 @@ _MASKED_SCHEDULE: Final = Reader(ScheduleRequest, ignored=schedules.ONLY_SHOWN)
 _SCHEDULE: Final = Reader(
     ScheduleRequest, ignored=schedules.ONLY_SHOWN, custom={"task": lambda text, _: text}
 )
+_ALERT: Final = Reader(AlertRequest, ignored=alerts.ONLY_SHOWN)
 _HEARTBEAT: Final = Reader(HeartbeatRequest, ignored=heartbeats.ONLY_SHOWN)
 _TOPIC: Final = Reader(TopicSection, ignored=topics.TOPIC_ONLY_SHOWN)
 _ENDPOINT: Final = Reader(EndpointRequest, ignored=topics.ENDPOINT_ONLY_SHOWN)
@@ -205,6 +211,11 @@ def _check(section: str, given: Mapping[str, Any], under: str, errors: Validatio
             _ENDPOINT.read(fields, errors, under=under)
             if "url" not in given:
                 errors.add(f"{under}/url", f"{label}.url is missing")
+        case "alerts":
+            _ALERT.read(fields, errors, under=under)
+            for name in ("on", "to"):
+                if name not in given:
+                    errors.add(f"{under}/{name}", f"{label}.{name} is missing")
         case "heartbeats":
             known = _HEARTBEAT.read(fields, errors, under=under)
             timing_of(fields, known, errors, under=under, is_partial=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
@@ -15,15 +16,20 @@ from taskflow.cli.remote.configuration.declaration import (
 )
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.options import Submission
+from taskflow.model.alert_destinations import masked_url
+from taskflow.model.alert_target import DestinationKind
+from taskflow.model.alerts import Alert
 from taskflow.model.heartbeat_monitors import Heartbeat
+from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.keyring import NO_KEYS
-from taskflow.model.masking import MASKING
+from taskflow.model.masking import MASK, MASKING
 from taskflow.model.options import WEBHOOK_SECONDS
 from taskflow.model.proxy import masked_proxy
 from taskflow.model.queue_limits import NO_SETTINGS, QueueSettings
 from taskflow.model.queues import Queue
 from taskflow.model.schedule import Schedule
 from taskflow.model.topics import Endpoint, Topic
+from taskflow.schema.alerts import AlertRequest
 from taskflow.schema.heartbeats import HeartbeatRequest
 from taskflow.schema.queues import Permissions, QueueRequest, patch_of
 from taskflow.schema.schedules import ScheduleRequest
@@ -201,6 +207,43 @@ class Schedules(Section):
         await client.schedules.delete(name)
 
 
+class Alerts(Section):
+    """Alerts. URLs of chats are compared by the digest in what the service shows."""
+
+    name = "alerts"
+    kind = "alert"
+
+    async def current(self, client: Client) -> dict[str, Fields]:
+        return {one.name: _given(one, AlertRequest) for one in await client.alerts.all()}
+
+    def shown(self, given: Fields, current: Fields | None) -> Fields:
+        # Of a field that is null, the service shows the default of the condition.
+        fields = {name: value for name, value in given.items() if value is not None}
+        if isinstance(fields.get("to"), list):
+            fields["to"] = [_masked_destination(one) for one in fields["to"]]
+        return _as_shown(fields, AlertRequest, Alert)
+
+    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
+        # Another condition has other fields.
+        is_same = current is not None and given.get("on", current["on"]) == current["on"]
+        fields = {**(current or {} if is_same else {}), **given}
+        known = {one: fields[one] for one in AlertRequest.__struct_fields__ if one in fields}
+        await client.alerts.put(name, known)
+
+    async def delete(self, client: Client, name: str) -> None:
+        await client.alerts.delete(name)
+
+
+def _masked_destination(given: Any) -> Any:
+    """Return a destination as the service shows it; as it is, if only the service can tell."""
+    if not isinstance(given, dict) or not isinstance(given.get("url"), str):
+        return given
+    with contextlib.suppress(ValueError, InvalidUrl):
+        kind, url = DestinationKind(given.get("kind", "")), given["url"]
+        return {**given, "url": url if MASK in url else masked_url(kind, url, MASKING)}
+    return given
+
+
 class Heartbeats(Section):
     """Heartbeats of jobs elsewhere."""
 
@@ -254,6 +297,7 @@ ALL: Final[tuple[Section, ...]] = (
     Endpoints(),
     Schedules(),
     Heartbeats(),
+    Alerts(),
 )
 """The sections, in the order in which they are applied."""
 
@@ -274,7 +318,7 @@ def _one_time(given: Fields) -> Fields:
 
 
 def _given(
-    resource: Queue | Topic | Endpoint | Schedule | Heartbeat, kind: type[msgspec.Struct]
+    resource: Queue | Topic | Endpoint | Schedule | Heartbeat | Alert, kind: type[msgspec.Struct]
 ) -> Fields:
     """Return the fields of a resource that a request of this kind can have."""
     fields = msgspec.json.decode(msgspec.json.encode(resource))

@@ -121,6 +121,23 @@ UPDATE taskflow_queues AS q SET settings = e.settings::json
 FROM unnest(%(keys)b::text[], %(values)b::text[]) AS e (name, settings)
 WHERE q.name = e.name
 
+-- name: sealed_alerts
+-- The URLs of chats (model/alert_destinations.py).
+SELECT name, length(definition::text), ARRAY(
+    SELECT DISTINCT found[1]
+    FROM regexp_matches(definition::text, '"sealed_url":"([A-Za-z0-9+/]{8})', 'g') AS found
+)
+FROM taskflow_alerts WHERE name > %(after)s ORDER BY name LIMIT %(limit)s
+
+-- name: hold_sealed_alerts
+SELECT name, definition::text FROM taskflow_alerts WHERE name = ANY (%(keys)s::text[])
+ORDER BY name FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: replace_sealed_alerts
+UPDATE taskflow_alerts AS a SET definition = e.definition::json
+FROM unnest(%(keys)b::text[], %(values)b::text[]) AS e (name, definition)
+WHERE a.name = e.name
+
 -- name: sealed_credentials
 SELECT name, octet_length(sealed), ARRAY[encode(substring(sealed FROM 1 FOR 6), 'base64')]
 FROM taskflow_credentials WHERE name > %(after)s ORDER BY name LIMIT %(limit)s
