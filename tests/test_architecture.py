@@ -146,6 +146,7 @@ SHARED_NAMES = {
         "signing_keys",
     ),
     *("audit", "metrics", "problems", "errors", "settings", "database", "guard", "zones"),
+    "configuration",
     *("interface", "store"),  # what a package offers to the others
     # What is done with it.
     *("submission", "listing", "task_actions", "new_tasks", "filters", "options", "keys"),

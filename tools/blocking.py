@@ -17,6 +17,7 @@ MODULES = (
     "groups.py",
     "topics.py",
     "schedules.py",
+    "configuration.py",
     "credentials.py",
     "client.py",
 )

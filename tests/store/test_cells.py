@@ -20,6 +20,7 @@ from taskflow.store.postgres.store import open_postgres
 from tests.databases import new_schemas
 from tests.store.audit_contract import AuditContract
 from tests.store.callbacks_contract import CallbacksContract
+from tests.store.configuration_contract import ConfigurationContract
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.graphs_contract import GraphContract
@@ -81,6 +82,7 @@ class CellContract(
     TopicContract,
     UniquenessContract,
     ParkingContract,
+    ConfigurationContract,
 ):
     """The conformance suite, for a store of three cells."""
 
@@ -141,7 +143,7 @@ class CellsInPostgres:
         return [postgres_audit]
 
 
-class TestPartsOfCellsInPostgres(CellsInPostgres, CredentialsContract):
+class TestPartsOfCellsInPostgres(CellsInPostgres, ConfigurationContract, CredentialsContract):
     """What is copied to all cells, and merged."""
 
     @pytest.fixture

@@ -36,6 +36,7 @@ from taskflow.store.postgres.search import Found
 from taskflow.store.postgres.store import open_postgres
 from taskflow.telemetry import Event
 from tests.store.callbacks_contract import CallbacksContract
+from tests.store.configuration_contract import ConfigurationContract
 from tests.store.contract import completed, failed, new_task, released
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
@@ -65,6 +66,7 @@ class TestPostgresStore(
     TopicContract,
     UniquenessContract,
     ParkingContract,
+    ConfigurationContract,
 ):
     @pytest.fixture
     async def store(self, database_url):

@@ -51,6 +51,7 @@ TAGS: Final = [
     {"name": "topics", "description": "Send events to endpoints that subscribe to them."},
     {"name": "schedules", "description": "Submit tasks at fixed times."},
     {"name": "credentials", "description": "What targets need to accept requests."},
+    {"name": "config", "description": "Change several resources, all or nothing."},
     {"name": "identity", "description": "How targets verify the ID tokens of this service."},
     {"name": "monitoring", "description": "Monitor nodes, target hosts and throughput."},
     {"name": "audit", "description": "See who did what."},

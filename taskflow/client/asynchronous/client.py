@@ -11,6 +11,7 @@ from typing import Any, Final, Self, Unpack
 import httpx
 
 from taskflow.client import arguments, calls
+from taskflow.client.asynchronous.configuration import Configuration
 from taskflow.client.asynchronous.credentials import Credentials
 from taskflow.client.asynchronous.groups import Groups
 from taskflow.client.asynchronous.native import current_time, sleep
@@ -65,6 +66,7 @@ class Client(ByHand, Monitoring):
         topics: The topics, and the endpoints that their events are sent to.
         schedules: The schedules of the service.
         credentials: The credentials of the service, without their values.
+        configuration: Changes of several of these, all or nothing.
 
     Raises:
         InvalidArgument: The address, the key or the time cannot be used.
@@ -89,6 +91,7 @@ class Client(ByHand, Monitoring):
         self.topics: Final = Topics(self._transport)
         self.schedules: Final = Schedules(self._transport)
         self.credentials: Final = Credentials(self._transport)
+        self.configuration: Final = Configuration(self._transport)
 
     @classmethod
     def from_environment(cls, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:

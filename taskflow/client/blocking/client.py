@@ -14,6 +14,7 @@ import httpx
 
 from taskflow.client import arguments, calls
 from taskflow.client.batches import BATCH_TASKS
+from taskflow.client.blocking.configuration import Configuration
 from taskflow.client.blocking.credentials import Credentials
 from taskflow.client.blocking.groups import Groups
 from taskflow.client.blocking.native import current_time, sleep
@@ -67,6 +68,7 @@ class BlockingClient(ByHand, Monitoring):
         topics: The topics, and the endpoints that their events are sent to.
         schedules: The schedules of the service.
         credentials: The credentials of the service, without their values.
+        configuration: Changes of several of these, all or nothing.
 
     Raises:
         InvalidArgument: The address, the key or the time cannot be used.
@@ -91,6 +93,7 @@ class BlockingClient(ByHand, Monitoring):
         self.topics: Final = Topics(self._transport)
         self.schedules: Final = Schedules(self._transport)
         self.credentials: Final = Credentials(self._transport)
+        self.configuration: Final = Configuration(self._transport)
 
     @classmethod
     def from_environment(cls, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:

@@ -24,6 +24,7 @@ from taskflow.model.monitoring import DatabaseState
 from taskflow.store.base.archive import ArchiveStore
 from taskflow.store.base.audit import AuditStore
 from taskflow.store.base.claims import ClaimStore
+from taskflow.store.base.configuration import ConfigurationWork, Result
 from taskflow.store.base.credentials import CredentialStore
 from taskflow.store.base.events import EventStore
 from taskflow.store.base.groups import GroupStore
@@ -104,6 +105,17 @@ class TaskStore(
     parking: ParkingStore
     monitoring: MonitoringStore
     audit: AuditStore
+
+    @abc.abstractmethod
+    async def configure(self, work: ConfigurationWork[Result]) -> Result:
+        """Call ``work`` with the parts of a configuration; its changes are made all together.
+
+        If it raises, nothing is changed. Two such calls are made one after the other.
+
+        Raises:
+            StoreUnavailable: It is unknown whether the changes were made: all, or none. With
+                several cells, those of some cells may have been made.
+        """
 
     @abc.abstractmethod
     async def shared_secret(self, name: str) -> bytes:

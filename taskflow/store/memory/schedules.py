@@ -164,6 +164,10 @@ class MemorySchedules(ScheduleStore):
             del self._firings[firing]
         return len(old[:limit])
 
+    def note_change(self) -> None:
+        """Record that a schedule may be due earlier."""
+        self._change.notify()
+
     def names_with_credential(self, name: str) -> list[str]:
         """Return the schedules whose tasks name this credential."""
         return [one for one, kept in self._schedules.items() if kept.definition.credential == name]

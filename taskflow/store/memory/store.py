@@ -23,10 +23,12 @@ from taskflow.model.masking import MASKING, Masking
 from taskflow.model.monitoring import FetchedTask
 from taskflow.model.queue_limits import QueueHost
 from taskflow.model.task import Claim, TaskStatus
+from taskflow.store.base.configuration import ConfigurationWork, Result
 from taskflow.store.base.listing import MAX_SCANNED
 from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.memory.archive import MemoryArchive
 from taskflow.store.memory.claims import MemoryClaims
+from taskflow.store.memory.configuration import MemoryConfiguration
 from taskflow.store.memory.credentials import MemoryCredentials
 from taskflow.store.memory.events import MemoryEvents
 from taskflow.store.memory.groups import GroupTasks, MemoryGroups
@@ -105,6 +107,14 @@ class MemoryStore(
             schedules=self.schedules.names_with_credential,
             endpoints=self.topics.names_with_credential,
         )
+        self._configuration = MemoryConfiguration(
+            queues=self._queues,
+            topics=self.topics,
+            schedules=self.schedules,
+            credentials=self.credentials,
+            audit=self._audit,
+            make_room=self._work.notify,
+        )
         self.signing_keys = MemorySigningKeys(self._now, self._audit)
         self.parking = MemoryParking(
             ParkedTasks(
@@ -124,6 +134,9 @@ class MemoryStore(
             finished=self._finished,
             now=self._now,
         )
+
+    async def configure(self, work: ConfigurationWork[Result]) -> Result:
+        return await self._configuration.configure(work)
 
     def _park(self, task_id: uuid.UUID) -> None:
         hold = self._holds[task_id]
