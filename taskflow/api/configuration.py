@@ -31,7 +31,6 @@ from taskflow.model.errors import (
     ConfigurationChanged,
     FieldError,
     RequestError,
-    TopicNotFound,
     Unprocessable,
 )
 from taskflow.schema.configuration import ConfigurationRequest
@@ -187,8 +186,7 @@ async def _made(change: _Change, stored: Configuration, by: Actor) -> ResourceOu
         change.wanted.add_error(errors, error)
         errors.raise_if_any()
     except RequestError as error:
-        what = "its topic does not exist" if isinstance(error, TopicNotFound) else str(error)
-        error.args = (f"{change.wanted.label}: {what}",)
+        error.args = (f"{change.wanted.label}: {error}",)
         raise
     if change.is_deletion:
         return ResourceOutcome.DELETED

@@ -185,7 +185,7 @@ class Endpoints(Kind):
         async def write(stored: Configuration, by: Actor) -> bool:
             changed = await stored.topics.change_endpoint(topic, endpoint, change, by=by)
             if changed is None:
-                raise TopicNotFound
+                raise TopicNotFound("its topic does not exist")
             return changed[1]
 
         return write
