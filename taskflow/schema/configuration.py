@@ -9,8 +9,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from taskflow.model.configuration import ResourceKind
 
-MAX_CHANGES: Final = 1_000
-"""Maximum number of changes in one request: they are made within its time."""
+MAX_CHANGES: Final = 500
+"""Maximum number of changes in one request: making them takes about a second."""
 
 
 class ResourceChange(msgspec.Struct, forbid_unknown_fields=True):

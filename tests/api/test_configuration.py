@@ -188,9 +188,11 @@ def test_invalid_requests(memory_server, body, pointers):
     assert [one for one in pointers if pointers[one] not in found[f"#{one}"]] == [], found
 
 
-def test_as_many_as_there_may_be(module_server):
+@pytest.mark.parametrize(
+    "half", [20, pytest.param(MAX_CHANGES // 2, marks=pytest.mark.long)], ids=["some", "most"]
+)
+def test_many_changes(module_server, half):
     """The greatest request is answered in time; a second one that changes all of it, too."""
-    half = MAX_CHANGES // 2
     task = {"payload": URL, "queue": "q1"}
     changes = [change("queue", f"q{n}", {"rate": 5}, before={"rate": None}) for n in range(half)]
     changes += [

@@ -1,7 +1,7 @@
 /** The client of a TaskFlow service. */
 
 import { known, type Names, REQUEST_SETTINGS, settingsOf } from "./arguments.js";
-import { BATCH_PATH, MAX_BATCH_TASKS } from "./batches.js";
+import { askForBatch, BATCH_PATH, MAX_BATCH_TASKS } from "./batches.js";
 import {
   baseUrlOf,
   type Call,
@@ -15,6 +15,7 @@ import {
   wholeWait,
   withId,
 } from "./calls.js";
+import { ServiceConfiguration } from "./configuration.js";
 import { Credentials } from "./credentials.js";
 import { addressOf } from "./environment.js";
 import type { EventStream } from "./events.js";
@@ -130,6 +131,8 @@ export class Client extends TaskActions {
   readonly schedules: Schedules;
   /** The credentials of the service, without their values. */
   readonly credentials: Credentials;
+  /** Changes of several of these, all or nothing. */
+  readonly configuration: ServiceConfiguration;
 
   /**
    * @param url The address of the service.
@@ -148,6 +151,7 @@ export class Client extends TaskActions {
     this.topics = new Topics(this.transport);
     this.schedules = new Schedules(this.transport);
     this.credentials = new Credentials(this.transport);
+    this.configuration = new ServiceConfiguration(this.transport);
   }
 
   /**
@@ -191,7 +195,7 @@ export class Client extends TaskActions {
     const request = settingsOf(settings, SUBMIT_ALL_SETTINGS);
     const body = `[${Array.from(several(items), documentOfItem).join()}]`;
     const call = submission(BATCH_PATH, body, settings.idempotencyKey);
-    return (await this.transport.ask(call, request)).readAll<Task>();
+    return (await askForBatch(this.transport, call, request)).readAll<Task>();
   }
 
   /**

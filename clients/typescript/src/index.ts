@@ -9,6 +9,7 @@ export {
   type ListOptions,
   type SubmitSettings,
 } from "./client.js";
+export { ServiceConfiguration } from "./configuration.js";
 export { type Credential, Credentials } from "./credentials.js";
 export * from "./errors.js";
 export { type EventPosition, type GroupFilters, type GroupOptions, Groups } from "./groups.js";
