@@ -77,7 +77,6 @@ class _Change(msgspec.Struct, frozen=True):
                         "cron": "30 6 * * MON-FRI",
                         "task": {"payload": "https://example.com/", "queue": "mail"},
                     },
-                    "before": None,
                 },
             ]
         },

@@ -225,6 +225,15 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
             {"if-none-match": "*"},
         ),
     ),
+    ("412", "changed"): followed(
+        ("PUT", "/queues/mail", b'{"max_concurrency": 20}'),
+        lambda _: (
+            "POST",
+            "/config",
+            b'{"changes": [{"kind": "queue", "name": "mail", "fields": {}, '
+            b'"before": {"max_concurrency": 10}}]}',
+        ),
+    ),
     ("413", "too large"): asked("POST", "/tasks", b" " * (2**20 + 1)),
     ("414", "target too long"): asked("GET", f"/tasks?{'x' * middleware.MAX_TARGET_BYTES}"),
     ("415", "compressed"): asked("POST", "/tasks", TASK, {"content-encoding": "gzip"}),

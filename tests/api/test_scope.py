@@ -224,6 +224,8 @@ BULK = {"cancelTasks", "retryTasks", "deleteTasks"}
 # Tested on their own below, or in test_groups.py and test_topics.py.
 OTHERS = {"addTask", "addTasks", "addGroup", "putTopic", "putSchedule", "watchTasks"}
 WHOLE = {"listNodes": "/nodes", "listHosts": "/hosts", "showMetrics": "/metrics"}
+# Changes of several resources: test_configuration.py.
+WHOLE_CHANGES = {"applyConfiguration"}
 # For admins alone: test_credentials.py, test_audit.py.
 ADMINS = {
     "listAuditEntries",
@@ -284,8 +286,9 @@ PAGES = {
 def test_every_route_is_classified():
     """A new route is limited to the queues of a key, or says that it shows the whole service."""
     names = {route.name for route in ROUTES}
-    assert names == {*ABSENT, *LISTED, *BULK, *OTHERS, *WHOLE, *ADMINS, *PUBLIC, *BY_TOKEN}
-    assert {route.name for route in ROUTES if route.has_whole_view} == {*WHOLE, *ADMINS}
+    whole = {*WHOLE, *WHOLE_CHANGES, *ADMINS}
+    assert names == {*ABSENT, *LISTED, *BULK, *OTHERS, *whole, *PUBLIC, *BY_TOKEN}
+    assert {route.name for route in ROUTES if route.has_whole_view} == whole
 
 
 def test_every_page_is_classified(shared):

@@ -114,7 +114,7 @@ class TaskStore(
 
         Raises:
             StoreUnavailable: It is unknown whether the changes were made: all, or none. With
-                several cells, those of some cells may have been made.
+                several cells, the changes in some cells may have been made.
         """
 
     @abc.abstractmethod

@@ -90,7 +90,7 @@ class MemoryConfiguration:
                 return result
 
     def _replace(self, drafts: tuple[Any, ...], audit: _DraftAudit) -> None:
-        """Replace the state by that of the drafts: others see all of it, or nothing."""
+        """Replace the state by the drafts: others see all of it, or nothing."""
         for part, draft in zip(self._parts, drafts, strict=True):
             for name in _STATE[type(part)]:
                 state = getattr(part, name)  # others refer to it
