@@ -4,6 +4,7 @@ The API for Python programs::
 
     Client, BlockingClient       clients over HTTP: on asyncio and Trio, or blocking
     enqueue, enqueue_many        submit tasks in your own transaction, with psycopg
+    verify_webhook               verify a callback, a delivery or a signed request
     Submission                   a task in a list of submissions, with its options
     Task, Result, TaskEvent      what the clients return
     Queue, Schedule, Rate, ...   queues and schedules, and their settings
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         Gone,
         InvalidArgument,
         InvalidEnvironment,
+        InvalidSignature,
         NotFinished,
         NotFound,
         Problem,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     )
     from taskflow.client.options import Options, Submission
     from taskflow.client.task import BulkResult, Download, Result, Service, Task
+    from taskflow.client.webhooks import verify_signature, verify_webhook
     from taskflow.enqueuing import enqueue, enqueue_many
     from taskflow.model.audit import AuditEntry
     from taskflow.model.errors import FieldError, StoreUnusable
@@ -93,6 +96,7 @@ __all__ = [
     "HostLimits",
     "InvalidArgument",
     "InvalidEnvironment",
+    "InvalidSignature",
     "KeptResponse",
     "Missed",
     "NextRuns",
@@ -131,6 +135,8 @@ __all__ = [
     "__version__",
     "enqueue",
     "enqueue_many",
+    "verify_signature",
+    "verify_webhook",
 ]
 
 _HOMES: Final = {
@@ -171,6 +177,8 @@ _HOMES: Final = {
     "Unique": "model.uniqueness",
     "enqueue": "enqueuing",
     "enqueue_many": "enqueuing",
+    "verify_signature": "client.webhooks",
+    "verify_webhook": "client.webhooks",
 }
 
 

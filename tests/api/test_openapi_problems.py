@@ -187,6 +187,9 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
+STALE = {"kind": "queue", "name": "mail", "fields": {}, "before": {"max_concurrency": 10}}
+
+
 PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
     ("400", "no payload"): asked("POST", "/tasks", b"{}"),
     ("400", "no JSON"): asked("POST", "/tasks", b'{"payload":'),
@@ -230,8 +233,7 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
         lambda _: (
             "POST",
             "/config",
-            b'{"changes": [{"kind": "queue", "name": "mail", "fields": {}, '
-            b'"before": {"max_concurrency": 10}}]}',
+            json.dumps({"changes": [STALE]}).encode(),
         ),
     ),
     ("413", "too large"): asked("POST", "/tasks", b" " * (2**20 + 1)),
