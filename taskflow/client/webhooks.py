@@ -7,12 +7,11 @@ import binascii
 import datetime as dt
 import hashlib
 import hmac
+import json
 import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-
-import msgspec
 
 from taskflow.client import arguments
 from taskflow.client.errors import InvalidArgument, InvalidSignature, UnexpectedResponse
@@ -55,8 +54,8 @@ def verify_webhook(
     if not content:
         return None
     try:
-        return msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return json.loads(content)  # of any numbers, unlike msgspec
+    except (ValueError, RecursionError):
         raise UnexpectedResponse("the body of the verified request is not JSON") from None
 
 
