@@ -23,7 +23,7 @@ from taskflow.cli.remote.options import (
     template_options,
 )
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
-from taskflow.cli.sections import Commands
+from taskflow.cli.sections import ListCommands
 from taskflow.cli.text import ago, moment, moment_and_age, safe
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.errors import NotFound
@@ -48,9 +48,8 @@ _REPLACED: Final[Mapping[str | None, dict[str, None]]] = {
 }
 
 
-@click.group("schedules", cls=Commands, invoke_without_command=True)
-@click.pass_context
-def schedules_command(ctx: click.Context) -> None:
+@click.group("schedules", cls=ListCommands)
+def schedules_command() -> None:
     """Create, show, pause, run and delete schedules; without a subcommand, list them.
 
     \b
@@ -58,8 +57,6 @@ def schedules_command(ctx: click.Context) -> None:
       taskflow schedules put reports --cron '30 6 * * MON-FRI' https://example.com/reports
       taskflow schedules run reports
     """
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(_list_schedules)
 
 
 @schedules_command.command("list")
