@@ -7,6 +7,15 @@ docs/reference/settings.md are generated (``python -m tests.reference``).
 
 from taskflow.settings.documentation import Setting, catalogue, variable_of
 from taskflow.settings.fields import Settings
-from taskflow.settings.loading import Examined, examine, load
+from taskflow.settings.loading import Examined, examine, load, validated
 
-__all__ = ["Examined", "Setting", "Settings", "catalogue", "examine", "load", "variable_of"]
+__all__ = [
+    "Examined",
+    "Setting",
+    "Settings",
+    "catalogue",
+    "examine",
+    "load",
+    "validated",
+    "variable_of",
+]
