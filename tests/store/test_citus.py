@@ -17,6 +17,7 @@ from taskflow.store.postgres import audit as postgres_audit
 from taskflow.store.postgres.store import open_postgres
 from tests.store.audit_contract import AuditContract
 from tests.store.callbacks_contract import CallbacksContract
+from tests.store.configuration_contract import ConfigurationContract
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.graphs_contract import GraphContract
@@ -77,6 +78,7 @@ class TestCitus(
     TopicContract,
     UniquenessContract,
     ParkingContract,
+    ConfigurationContract,
 ):
     @pytest.mark.xfail(reason=TWO_MACHINES, strict=False)
     async def test_a_task_for_later_is_not_claimed(self, store, node):
