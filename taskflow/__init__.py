@@ -53,18 +53,26 @@ if TYPE_CHECKING:
         Unsuccessful,
     )
     from taskflow.client.options import Options, Submission
-    from taskflow.client.task import BulkResult, Download, Result, Service, Task
+    from taskflow.client.task import (
+        BulkResult,
+        Download,
+        Group,
+        Result,
+        Schedule,
+        Service,
+        Task,
+    )
     from taskflow.client.webhooks import verify_signature, verify_webhook
     from taskflow.enqueuing import enqueue, enqueue_many
     from taskflow.model.audit import AuditEntry
     from taskflow.model.errors import FieldError, StoreUnusable
     from taskflow.model.event import TaskEvent
-    from taskflow.model.groups import Group, GroupStatus, OnMemberFailure
+    from taskflow.model.groups import GroupStatus, OnMemberFailure
     from taskflow.model.options import Backoff
     from taskflow.model.outcome import ErrorType, KeptResponse
     from taskflow.model.queue_limits import HostLimits, Rate
     from taskflow.model.queues import Queue
-    from taskflow.model.schedule import Missed, NextRuns, Overlap, Schedule
+    from taskflow.model.schedule import Missed, NextRuns, Overlap
     from taskflow.model.sealed_credential import CredentialSummary
     from taskflow.model.task import AttemptRecord, TaskStatus
     from taskflow.model.topic_events import PublishedEvent
@@ -151,7 +159,7 @@ _HOMES: Final = {
     "ErrorType": "model.outcome",
     "Endpoint": "model.topics",
     "FieldError": "model.errors",
-    "Group": "model.groups",
+    "Group": "client.task",
     "GroupStatus": "model.groups",
     "HostLimits": "model.queue_limits",
     "KeptResponse": "model.outcome",
@@ -165,7 +173,7 @@ _HOMES: Final = {
     "Queue": "model.queues",
     "Rate": "model.queue_limits",
     "Result": "client.task",
-    "Schedule": "model.schedule",
+    "Schedule": "client.task",
     "Service": "client.task",
     "StoreUnusable": "model.errors",
     "Submission": "client.options",

@@ -23,7 +23,7 @@ from taskflow.cli.sections import ListCommands
 from taskflow.cli.text import moment, moment_and_age
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.options import Submission
-from taskflow.model.groups import Group
+from taskflow.client.task import Group
 from taskflow.schema.groups import GroupRequest
 from taskflow.schema.query import GroupsRequest
 
@@ -258,4 +258,4 @@ def pairs_of(group: Group) -> Iterator[tuple[str, object]]:
     yield "completions", group.completions or None
     yield "completion task", group.completion_task_id
     if group.has_completion_task:
-        yield "on complete", bytes(group.on_complete).decode("utf-8", "replace")
+        yield "on complete", group.on_complete_bytes.decode("utf-8", "replace")

@@ -28,8 +28,9 @@ from taskflow.cli.text import ago, moment, moment_and_age, safe
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.errors import NotFound
 from taskflow.client.options import Submission
+from taskflow.client.task import Schedule
 from taskflow.model.display import duration
-from taskflow.model.schedule import DEFAULT_NEXT_RUNS, MAX_NEXT_RUNS, Schedule
+from taskflow.model.schedule import DEFAULT_NEXT_RUNS, MAX_NEXT_RUNS
 from taskflow.schema.schedules import ScheduleRequest
 
 _COLUMNS: Final = (
@@ -324,7 +325,7 @@ def pairs_of(schedule: Schedule) -> Iterator[tuple[str, object]]:
     yield "skipped", schedule.skipped_count or None
     yield "last skipped", moment_and_age(schedule.last_skipped_at, now)
     yield "conditional", "yes" if schedule.conditional else None
-    yield "task", bytes(schedule.task).decode("utf-8", "replace")
+    yield "task", schedule.task_bytes.decode("utf-8", "replace")
 
 
 def _state_of(schedule: Schedule) -> str:
