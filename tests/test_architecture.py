@@ -153,6 +153,7 @@ SHARED_NAMES = {
         "heartbeat_monitors",  # in the store, where the heartbeats of nodes renew leases
     ),
     *("audit", "metrics", "problems", "errors", "settings", "database", "guard", "zones"),
+    "configuration",
     *("interface", "store"),  # what a package offers to the others
     # What is done with it.
     *("submission", "listing", "task_actions", "new_tasks", "filters", "options", "keys"),

@@ -18,6 +18,7 @@ MODULES = (
     "topics.py",
     "schedules.py",
     "heartbeats.py",
+    "configuration.py",
     "credentials.py",
     "alerts.py",
     "client.py",

@@ -302,6 +302,11 @@ def _query(
 
 
 @checked_arguments()
+def of_configuration(body: bytes) -> Call:
+    """Change several resources."""
+    return Call("POST", "/config", headers=_JSON, body=body, is_repeatable=False)
+
+
 def of_queue(method: str, name: str, what: str = "", body: bytes | None = None) -> Call:
     """Return a request for a queue."""
     return Call(method, f"/queues/{_segment(name)}{what}", headers=_JSON, body=body)

@@ -42,6 +42,7 @@ The tree::
         ├── TaskGone             410
         ├── AttemptOver          410
         ├── ScheduleExists       412
+        ├── ConfigurationChanged 412
         ├── BodyTooLarge         413
         ├── UnsupportedEncoding  415
         ├── Misdirected          421
@@ -395,6 +396,8 @@ class FieldError(msgspec.Struct, frozen=True):
 
 MAX_NAMED_CONFLICTS: Final = 100
 """Number of rejected tasks of an array that an error lists."""
+MAX_SUMMARIZED: Final = 3
+"""Number of values that the message of an error names."""
 
 
 def _taken_by(task_id: uuid.UUID | None) -> str:
@@ -467,6 +470,22 @@ class TooManyEndpoints(Unprocessable):
 
     def __init__(self) -> None:
         super().__init__(inspect.getdoc(type(self)) or "")
+
+
+class ConfigurationChanged(RequestError):
+    """Resources have changed since the plan was made; nothing was changed.
+
+    Args:
+        errors: Each value that is not as it was, with the place of its change in the request.
+    """
+
+    problem = types.CONFIGURATION_CHANGED
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        more = f"; and so on, {len(errors)} in all" if len(errors) > MAX_SUMMARIZED else ""
+        found = "; ".join(error.detail for error in errors[:MAX_SUMMARIZED])
+        super().__init__(f"changed since the plan was made: {found}{more}; nothing was changed")
+        self.errors = tuple(errors[:MAX_NAMED_CONFLICTS])
 
 
 class IdempotencyKeyReused(Unprocessable):

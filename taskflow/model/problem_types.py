@@ -277,6 +277,16 @@ SCHEDULE_EXISTS: Final = _declare(
     "Use another name, or omit `If-None-Match` to replace the schedule.",
     "A schedule with this name exists; without If-None-Match it would be replaced.",
 )
+CONFIGURATION_CHANGED: Final = _declare(
+    "configuration-changed",
+    HTTPStatus.PRECONDITION_FAILED,
+    "Configuration changed",
+    "Resources that `POST /config` names are not as its `before` says: they were changed after the "
+    "plan was made. Nothing was changed.",
+    "Make a new plan; `errors` has each value that is different.",
+    "changed since the plan was made: queue mail: max_concurrency is 20, and was 10; nothing was "
+    "changed",
+)
 BODY_TOO_LARGE: Final = _declare(
     "body-too-large",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

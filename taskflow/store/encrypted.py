@@ -7,7 +7,7 @@ Claims stay encrypted: the worker decrypts them, and releases those for which it
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -28,6 +28,7 @@ from taskflow.model.topic_events import Deliver, NewEvent, PublishedEvent, deliv
 from taskflow.model.topics import EndpointChange, EndpointDefinition, StoredEndpoint
 from taskflow.store.base.alerts import AlertStore, Evaluated
 from taskflow.store.base.claims import Retry, Settlement
+from taskflow.store.base.configuration import Configuration, ConfigurationWork, Result
 from taskflow.store.base.groups import AddedGroup, GroupPage, GroupStore
 from taskflow.store.base.heartbeat_monitors import HeartbeatMonitorStore, MonitorHistory
 from taskflow.store.base.listing import Page
@@ -75,6 +76,20 @@ class EncryptedStore:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
+
+    async def configure(self, work: ConfigurationWork[Result]) -> Result:
+        def encrypted(found: Configuration) -> Awaitable[Result]:
+            schedules = EncryptedSchedules(found.schedules, self._encryption)
+            topics = EncryptedTopics(found.topics, self._encryption)
+            return work(
+                msgspec.structs.replace(
+                    found,
+                    schedules=cast("ScheduleStore", schedules),
+                    topics=cast("TopicStore", topics),
+                )
+            )
+
+        return await self._store.configure(encrypted)
 
     async def register(self, name: str, lease_seconds: float, **node: Any) -> uuid.UUID:
         has_payloads = self._encryption.has_payloads

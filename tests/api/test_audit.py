@@ -268,6 +268,11 @@ REQUESTS = {
         Action.HEARTBEAT_DELETE,
     ),
     "PUT /credentials/{name}": (lambda _: "billing", CREDENTIAL, Action.CREDENTIAL_PUT),
+    "POST /config": (
+        lambda _: "together",
+        {"changes": [{"kind": "credential", "name": "together", "fields": CREDENTIAL}]},
+        Action.CREDENTIAL_PUT,
+    ),
     "DELETE /credentials/{name}": (
         lambda a: (put_credential(a, "gone"), "gone")[1],
         None,

@@ -239,8 +239,11 @@ WHOLE = {
     "showHeartbeat": "/heartbeats/backup",
     "showHeartbeatHistory": "/heartbeats/backup/history",
 }
-# Heartbeats are of no queue: test_heartbeats.py.
-WHOLE_WRITES = {"putHeartbeat", "patchHeartbeat", "rotateHeartbeat", "deleteHeartbeat"}
+# Heartbeats are of no queue: test_heartbeats.py; changes of several resources: test_configuration.py.
+WHOLE_WRITES = {
+    *("putHeartbeat", "patchHeartbeat", "rotateHeartbeat", "deleteHeartbeat"),
+    "applyConfiguration",
+}
 # They watch all queues, and notify of what they see.
 ALERTS = {
     *("putAlert", "patchAlert", "listAlerts", "showAlert", "deleteAlert", "testAlert"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jsonschema_rs
 import pytest
@@ -251,26 +253,76 @@ def test_credentials_are_sent_again(cli, server, tmp_path):
 
 
 def test_a_rejection(cli, server, tmp_path):
-    """The service rejects a change: what was made is listed, and stays; the rest is not made."""
+    """The service rejects the last change: nothing is changed, and the message names the place."""
     write(
         tmp_path,
-        "queues: {a: {rate: 1}, b: {credential: unknown}}\n"
-        "schedules: {s: {every_seconds: 60, task: {payload: 'https://example.com/'}}}\n",
+        "queues: {a: {rate: 1}}\n"
+        "topics: {t: {queue: a}}\n"
+        "schedules: {s: {every_seconds: 60, task: {payload: x, credential: unknown}}}\n",
     )
     result = config(cli, "apply", code=ExitStatus.USAGE)
-    assert "1 of 3 changes were made; rejected: queue b" in result.err
-    assert "unknown" in result.err.splitlines()[-1]
-    assert result.lines[0] == "~ queue a"
+    assert result.out == ""
+    assert result.err.splitlines()[0] == "nothing was changed"
+    assert "schedule s: there is no credential unknown" in result.err
     assert server.ask("GET", "/schedules").json == []
+    assert server.ask("GET", "/topics").json == []
+    assert server.ask("GET", "/queues/a").status == 404
+
+
+def test_a_stale_plan(cli, server, tmp_path):
+    """A resource was changed between the plan and the changes: nothing is changed."""
+    write(tmp_path, FILE)
+    config(cli, "apply")
+    write(tmp_path, "queues: {mail: {rate: 7}, new: {rate: 1}}\nschedules:")
+    columns = {"columns": 200}
+    with cli.terminal("config", "apply", "--prune", **columns) as terminal:
+        terminal.wait_for("[y/N]")
+        server.ask("PATCH", "/queues/mail", b'{"max_concurrency": 11}')
+        server.ask("DELETE", "/schedules/sync")
+        terminal.type("y\n")
+        assert terminal.end() != 0
+        shown = " ".join(terminal.text.split())
+    assert "queue mail: max_concurrency is 11, and was 10" in shown
+    assert "schedule sync does not exist any more" in shown
+    assert server.ask("GET", "/queues/mail").json["rate"] == {"per_second": 5.0, "burst": 1}
+    assert server.ask("GET", "/queues/new").status == 404
+    assert server.ask("GET", "/schedules/report").status == 200
 
 
 @pytest.mark.parametrize("server", ["memory"], indirect=True)
-def test_the_first_change_is_rejected(cli, tmp_path):
-    """Nothing was changed, which is not the same as nothing to change."""
-    write(tmp_path, "queues: {b: {credential: unknown}}")
-    result = config(cli, "apply", code=ExitStatus.USAGE)
-    assert result.out == ""
-    assert "0 of 1 changes were made; rejected: queue b" in result.err
+def test_an_older_service(cli, tmp_path):
+    """A service without the route is named as the reason."""
+
+    class Old(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.answer(200, b"[]", "application/json")
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            problem = {"type": "/problems/not-found", "title": "x", "status": 404, "detail": "x"}
+            self.answer(404, json.dumps(problem).encode(), "application/problem+json")
+
+        def answer(self, status, body, kind):
+            self.send_response(status)
+            self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Print nothing."""
+
+    write(tmp_path, "queues: {a: {rate: 1}}")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Old) as old:
+        thread = threading.Thread(target=old.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{old.server_port}"
+            result = config(CommandLine(tmp_path, url=url), "apply", code=ExitStatus.FAILED)
+        finally:
+            old.shutdown()
+            thread.join()
+    assert "the service is older than this command" in result.complaint
 
 
 @pytest.mark.parametrize("server", ["memory"], indirect=True)

@@ -21,6 +21,7 @@ from tests.databases import new_schemas
 from tests.store.alerts_contract import AlertContract
 from tests.store.audit_contract import AuditContract
 from tests.store.callbacks_contract import CallbacksContract
+from tests.store.configuration_contract import ConfigurationContract
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.graphs_contract import GraphContract
@@ -85,6 +86,7 @@ class CellContract(
     AlertContract,
     UniquenessContract,
     ParkingContract,
+    ConfigurationContract,
 ):
     """The conformance suite, for a store of three cells."""
 
@@ -145,7 +147,7 @@ class CellsInPostgres:
         return [postgres_audit]
 
 
-class TestPartsOfCellsInPostgres(CellsInPostgres, CredentialsContract):
+class TestPartsOfCellsInPostgres(CellsInPostgres, ConfigurationContract, CredentialsContract):
     """What is copied to all cells, and merged."""
 
     @pytest.fixture

@@ -123,6 +123,17 @@ def test_compared_numbers_are_no_numbers_of_sequences(connection):
 # Rules for statements
 
 
+def test_functions_ask_for_no_generic_plans(connection):
+    """Citus needs the values of parameters; a plain schema keeps the generic plans."""
+    modes = {
+        name: [one for one in settings if one.startswith("plan_cache_mode=")]
+        for name, _, settings, _ in functions(connection)
+    }
+    asking = {name: mode for name, mode in modes.items() if mode}
+    assert asking.keys() == {"taskflow_enqueue", "taskflow_enqueue_many"}
+    assert all(mode == ["plan_cache_mode=force_custom_plan"] for mode in asking.values())
+
+
 def test_statements_return_no_void(connection):
     """Citus refuses columns of the type void."""
     void = [name for name, *_, result in functions(connection) if result == "void"]

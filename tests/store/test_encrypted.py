@@ -37,6 +37,7 @@ from taskflow.store.encrypted import (
 from taskflow.store.memory.store import MemoryStore
 from taskflow.store.postgres.store import open_postgres
 from tests.store.callbacks_contract import CallbacksContract
+from tests.store.configuration_contract import ConfigurationContract, make_all
 from tests.store.contract import failed, new_task
 from tests.store.flow_contract import FlowContract
 from tests.store.monitoring_contract import MonitoringContract
@@ -109,6 +110,25 @@ class TestEncryptedPostgresStore(Contract):
     async def store(self, database_url):
         async with open_postgres(database_url, Settings(), ENCRYPTION) as store:
             yield OpeningStore(store, ENCRYPTION)
+
+
+class TestEncryptedConfiguration(ConfigurationContract):
+    has_virtual_clock = True
+
+    @pytest.fixture
+    async def store(self):
+        return encrypted_store(MemoryStore(encryption=ENCRYPTION), ENCRYPTION)
+
+    async def test_templates_are_encrypted(self, store):
+        """Those of schedules and endpoints that are changed together, too."""
+        await store.configure(make_all)
+        inner = store._store
+        [schedule], [endpoint] = (
+            inner.schedules._schedules.values(),
+            inner.topics._endpoints.values(),
+        )
+        for template in (schedule.definition.template, endpoint.definition.template):
+            assert b"example" not in bytes(template.payload)
 
 
 # They neither take nor return payloads, templates or results.

@@ -9,6 +9,7 @@ from taskflow.model.task import TaskStatus
 from taskflow.store.memory.store import MemoryStore
 from tests.store.alerts_contract import AlertContract
 from tests.store.callbacks_contract import CallbacksContract
+from tests.store.configuration_contract import ConfigurationContract
 from tests.store.contract import completed, new_task
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
@@ -37,6 +38,7 @@ class TestMemoryStore(
     AlertContract,
     UniquenessContract,
     ParkingContract,
+    ConfigurationContract,
 ):
     has_virtual_clock = True
 

@@ -37,6 +37,7 @@ from taskflow.store.postgres.store import open_postgres
 from taskflow.telemetry import Event
 from tests.store.alerts_contract import AlertContract
 from tests.store.callbacks_contract import CallbacksContract
+from tests.store.configuration_contract import ConfigurationContract
 from tests.store.contract import completed, failed, new_task, released
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
@@ -69,6 +70,7 @@ class TestPostgresStore(
     AlertContract,
     UniquenessContract,
     ParkingContract,
+    ConfigurationContract,
 ):
     @pytest.fixture
     async def store(self, database_url):

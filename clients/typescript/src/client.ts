@@ -1,7 +1,7 @@
 /** The client of a TaskFlow service. */
 
 import { known, type Names, REQUEST_SETTINGS, settingsOf } from "./arguments.js";
-import { BATCH_PATH, MAX_BATCH_TASKS } from "./batches.js";
+import { askForBatch, BATCH_PATH, MAX_BATCH_TASKS } from "./batches.js";
 import {
   baseUrlOf,
   type Call,
@@ -16,6 +16,7 @@ import {
   withId,
 } from "./calls.js";
 import { Alerts } from "./alerts.js";
+import { ServiceConfiguration } from "./configuration.js";
 import { Credentials } from "./credentials.js";
 import { addressOf } from "./environment.js";
 import type { EventStream } from "./events.js";
@@ -136,6 +137,8 @@ export class Client extends TaskActions {
   readonly credentials: Credentials;
   /** The alerts of the service. */
   readonly alerts: Alerts;
+  /** Changes of several of these, all or nothing. */
+  readonly configuration: ServiceConfiguration;
 
   /**
    * @param url The address of the service.
@@ -156,6 +159,7 @@ export class Client extends TaskActions {
     this.heartbeats = new Heartbeats(this.transport);
     this.credentials = new Credentials(this.transport);
     this.alerts = new Alerts(this.transport);
+    this.configuration = new ServiceConfiguration(this.transport);
   }
 
   /**
@@ -199,7 +203,7 @@ export class Client extends TaskActions {
     const request = settingsOf(settings, SUBMIT_ALL_SETTINGS);
     const body = `[${Array.from(several(items), documentOfItem).join()}]`;
     const call = submission(BATCH_PATH, body, settings.idempotencyKey);
-    return (await this.transport.ask(call, request)).readAll<Task>();
+    return (await askForBatch(this.transport, call, request)).readAll<Task>();
   }
 
   /**

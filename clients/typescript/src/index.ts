@@ -10,6 +10,7 @@ export {
   type SubmitSettings,
 } from "./client.js";
 export { Alerts } from "./alerts.js";
+export { ServiceConfiguration } from "./configuration.js";
 export { type Credential, Credentials } from "./credentials.js";
 export * from "./errors.js";
 export { type EventPosition, type GroupFilters, type GroupOptions, Groups } from "./groups.js";

@@ -276,6 +276,12 @@ export interface AlertRequest {
  */
 export type AlertStatus = "ok" | "firing" | "paused" | "new";
 
+/** The changes of a request that were made, all together. */
+export interface AppliedConfiguration {
+  /** Each change, in the order of the request. */
+  changes: ChangedResource[];
+}
+
 /** An attempt as the API shows it; the field order is the order of the JSON. */
 export interface AttemptRecord {
   /** The number of the attempt, from 1. */
@@ -475,6 +481,16 @@ export interface BulkResult {
   dry_run: boolean;
 }
 
+/** A resource that was changed. */
+export interface ChangedResource {
+  /** Its kind. */
+  kind: ResourceKind;
+  /** Its name; of an endpoint, the name of the topic, a slash and its name. */
+  name: string;
+  /** What happened to it. */
+  outcome: ResourceOutcome;
+}
+
 /** How a task is completed whose target answers 202 and works on. */
 export interface Completion {
   /** How the outcome becomes known. `callback` needs the setting `TASKFLOW_PUBLIC_URL`. */
@@ -568,6 +584,12 @@ export interface Configuration {
   id_token_signing_alg_values_supported: string[];
   /** The claims of its tokens. */
   claims_supported: string[];
+}
+
+/** Changes of resources that are made together. */
+export interface ConfigurationRequest {
+  /** The changes, at most 500, in any order; at most one of each resource. */
+  changes: ResourceChange[];
 }
 
 /** A credential as the API shows it: never its values. */
@@ -1821,6 +1843,45 @@ export interface RequestPayload {
   /** Whether to follow redirects. Default: true. */
   follow_redirects?: boolean | null;
 }
+
+/** A change of a resource. The kind says what the resource is, and which fields it has. */
+export interface ResourceChange {
+  /** The kind of the resource. */
+  kind: ResourceKind;
+  /** Its name. Of an endpoint, the name of the topic, a slash and its name: `orders/billing`. */
+  name: string;
+  /**
+   * Its fields: of a queue, what `PATCH /queues/{name}` accepts; of any other kind, what the `PUT`
+   * of the kind accepts. `null` deletes it; of a queue, it removes the settings.
+   */
+  fields: Record<string, unknown> | null;
+  /**
+   * The precondition: fields of the resource as `GET` shows them, of those that a client sets, and
+   * `updated_at`. If one of them has another value now, nothing is changed. `null`: it must not
+   * exist. If it is not given, there is no precondition.
+   */
+  before?: Record<string, unknown> | null;
+}
+
+/**
+ * A kind of resources, in the order in which they are changed: each refers to earlier ones.
+ *
+ * - `credential`: A credential.
+ * - `queue`: The settings of a queue.
+ * - `topic`: A topic, without its endpoints.
+ * - `endpoint`: An endpoint of a topic: the name of the topic, a slash and its name.
+ * - `schedule`: A schedule.
+ */
+export type ResourceKind = "credential" | "queue" | "topic" | "endpoint" | "schedule";
+
+/**
+ * What happened to a resource.
+ *
+ * - `created`: It is new.
+ * - `changed`: It existed, and was changed.
+ * - `deleted`: It was deleted; of a queue, the settings were removed.
+ */
+export type ResourceOutcome = "created" | "changed" | "deleted";
 
 /** The response of a target, as shown under `result`. */
 export interface TaskResult {

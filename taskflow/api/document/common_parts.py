@@ -52,6 +52,7 @@ TAGS: Final = [
     {"name": "schedules", "description": "Submit tasks at fixed times."},
     {"name": "heartbeats", "description": "Notice when jobs elsewhere no longer run."},
     {"name": "credentials", "description": "What targets need to accept requests."},
+    {"name": "config", "description": "Change several resources, all or nothing."},
     {"name": "identity", "description": "How targets verify the ID tokens of this service."},
     {"name": "monitoring", "description": "Monitor nodes, target hosts and throughput."},
     {"name": "failures", "description": "See what fails, grouped by cause."},

@@ -19,6 +19,12 @@ from taskflow.model.alerts import (
     Subject,
 )
 from taskflow.model.audit import Action, AuditEntry, TargetKind
+from taskflow.model.configuration import (
+    AppliedConfiguration,
+    ChangedResource,
+    ResourceKind,
+    ResourceOutcome,
+)
 from taskflow.model.delivery import Delivery
 from taskflow.model.event import TaskEvent
 from taskflow.model.grouped_failures import Cause, Occurrences, hour_of
@@ -245,6 +251,12 @@ CREDENTIAL: Final = CredentialSummary(
     updated_at=_CREATED,
     last_used_at=_STARTED,
     used_by=CredentialUsers(queues=("mail",)),
+)
+APPLIED: Final = AppliedConfiguration(
+    [
+        ChangedResource(ResourceKind.QUEUE, "mail", ResourceOutcome.CHANGED),
+        ChangedResource(ResourceKind.SCHEDULE, SCHEDULE.name, ResourceOutcome.CREATED),
+    ]
 )
 ATTEMPT: Final = AttemptRecord(
     number=1,

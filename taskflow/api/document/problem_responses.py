@@ -126,6 +126,15 @@ _EXAMPLES: Final[Mapping[str, ProblemExample]] = {
     "deleted": ProblemExample(types.TASK_DELETED),
     "over": ProblemExample(types.ATTEMPT_OVER),
     "exists": ProblemExample(types.SCHEDULE_EXISTS),
+    "changed": ProblemExample(
+        types.CONFIGURATION_CHANGED,
+        errors=(
+            FieldError(
+                "#/changes/0/before/max_concurrency",
+                "queue mail: max_concurrency is 20, and was 10",
+            ),
+        ),
+    ),
     "too large": ProblemExample(types.BODY_TOO_LARGE),
     "target too long": ProblemExample(types.TARGET_TOO_LONG),
     "compressed": ProblemExample(types.UNSUPPORTED_ENCODING),

@@ -12,7 +12,7 @@ from taskflow.cli import output
 from taskflow.cli.output import Column
 from taskflow.cli.remote.input_lines import STANDARD_INPUT, json_fields_of
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
-from taskflow.cli.sections import Commands
+from taskflow.cli.sections import ListCommands
 from taskflow.cli.text import moment_and_age
 from taskflow.client.asynchronous.client import Client
 from taskflow.model.sealed_credential import CredentialSummary
@@ -26,9 +26,8 @@ _COLUMNS: Final = (
 )
 
 
-@click.group("credentials", cls=Commands, invoke_without_command=True)
-@click.pass_context
-def credentials_command(ctx: click.Context) -> None:
+@click.group("credentials", cls=ListCommands)
+def credentials_command() -> None:
     """Create, show and delete credentials; without a subcommand, list them.
 
     The service adds a credential to the requests of the tasks, queues and schedules that refer to
@@ -40,8 +39,6 @@ def credentials_command(ctx: click.Context) -> None:
       taskflow credentials put billing --file billing.json
       taskflow submit --credential billing https://api.example.com/invoices
     """
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(_list_credentials)
 
 
 @credentials_command.command("list")

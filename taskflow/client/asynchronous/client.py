@@ -12,6 +12,7 @@ import httpx
 
 from taskflow.client import arguments, calls
 from taskflow.client.asynchronous.alerts import Alerts
+from taskflow.client.asynchronous.configuration import Configuration
 from taskflow.client.asynchronous.credentials import Credentials
 from taskflow.client.asynchronous.groups import Groups
 from taskflow.client.asynchronous.heartbeats import Heartbeats
@@ -69,6 +70,7 @@ class Client(ByHand, Monitoring):
         heartbeats: The heartbeats of jobs that the service watches.
         credentials: The credentials of the service, without their values.
         alerts: The alerts of the service.
+        configuration: Changes of several of these, all or nothing.
 
     Raises:
         InvalidArgument: The address, the key or the time cannot be used.
@@ -95,6 +97,7 @@ class Client(ByHand, Monitoring):
         self.heartbeats: Final = Heartbeats(self._transport)
         self.credentials: Final = Credentials(self._transport)
         self.alerts: Final = Alerts(self._transport)
+        self.configuration: Final = Configuration(self._transport)
 
     @classmethod
     def from_environment(cls, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:

@@ -15,6 +15,7 @@ import httpx
 from taskflow.client import arguments, calls
 from taskflow.client.batches import BATCH_TASKS
 from taskflow.client.blocking.alerts import Alerts
+from taskflow.client.blocking.configuration import Configuration
 from taskflow.client.blocking.credentials import Credentials
 from taskflow.client.blocking.groups import Groups
 from taskflow.client.blocking.heartbeats import Heartbeats
@@ -71,6 +72,7 @@ class BlockingClient(ByHand, Monitoring):
         heartbeats: The heartbeats of jobs that the service watches.
         credentials: The credentials of the service, without their values.
         alerts: The alerts of the service.
+        configuration: Changes of several of these, all or nothing.
 
     Raises:
         InvalidArgument: The address, the key or the time cannot be used.
@@ -97,6 +99,7 @@ class BlockingClient(ByHand, Monitoring):
         self.heartbeats: Final = Heartbeats(self._transport)
         self.credentials: Final = Credentials(self._transport)
         self.alerts: Final = Alerts(self._transport)
+        self.configuration: Final = Configuration(self._transport)
 
     @classmethod
     def from_environment(cls, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:

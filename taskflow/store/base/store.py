@@ -25,6 +25,7 @@ from taskflow.store.base.alerts import AlertStore
 from taskflow.store.base.archive import ArchiveStore
 from taskflow.store.base.audit import AuditStore
 from taskflow.store.base.claims import ClaimStore
+from taskflow.store.base.configuration import ConfigurationWork, Result
 from taskflow.store.base.credentials import CredentialStore
 from taskflow.store.base.events import EventStore
 from taskflow.store.base.grouped_failures import FailureStore
@@ -119,6 +120,17 @@ class TaskStore(
     views: ViewStore
     audit: AuditStore
     alerts: AlertStore
+
+    @abc.abstractmethod
+    async def configure(self, work: ConfigurationWork[Result]) -> Result:
+        """Call ``work`` with the parts of a configuration; its changes are made all together.
+
+        If it raises, nothing is changed. Two such calls are made one after the other.
+
+        Raises:
+            StoreUnavailable: It is unknown whether the changes were made: all, or none. With
+                several cells, the changes in some cells may have been made.
+        """
 
     @abc.abstractmethod
     async def shared_secret(self, name: str) -> bytes:

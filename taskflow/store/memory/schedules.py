@@ -218,6 +218,10 @@ class MemorySchedules(ScheduleStore):
             return None
         return FailingSchedule(name, task.id, task.error)
 
+    def note_change(self) -> None:
+        """Record that a schedule may be due earlier."""
+        self._change.notify()
+
     def names_with_credential(self, name: str) -> list[str]:
         """Return the schedules whose tasks name this credential."""
         return [one for one, kept in self._schedules.items() if kept.definition.credential == name]

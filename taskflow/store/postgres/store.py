@@ -24,6 +24,7 @@ from taskflow.model.monitoring import DatabaseState
 from taskflow.model.task import NewTask
 from taskflow.settings import Settings
 from taskflow.store.base.claims import CANCELLATIONS_CHANNEL, Cancellations, DirectClaims
+from taskflow.store.base.configuration import ConfigurationWork, Result
 from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.postgres.address import DatabaseAddress
 from taskflow.store.postgres.alerts import PostgresAlerts
@@ -31,6 +32,7 @@ from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.cell_maps import PostgresCellMaps
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.claims import PostgresClaims
+from taskflow.store.postgres.configuration import PostgresConfiguration
 from taskflow.store.postgres.credentials import CREDENTIALS_CHANNEL, PostgresCredentials
 from taskflow.store.postgres.database import Database, one_line, open_database
 from taskflow.store.postgres.events import PostgresEvents
@@ -99,6 +101,7 @@ class PostgresStore(
         self.groups = self._groups
         self.topics = PostgresTopics(context.statements, self, self._audit)
         self.alerts = PostgresAlerts(context.statements, self, self._audit)
+        self._configuration = PostgresConfiguration(context, self, self._audit)
         self.parking = PostgresParking(context)
         self.rollups = PostgresRollups(context.statements)
         self._folding = Folding(context.statements, context.masking)
@@ -109,6 +112,15 @@ class PostgresStore(
             GraphPromoter(context.statements, announcements, announcements.graph_steps),
         )
         self._schedule_changed: Final = schedules.changed
+
+    async def configure(self, work: ConfigurationWork[Result]) -> Result:
+        try:
+            return await self._configuration.configure(work)
+        finally:  # it may have been committed
+            self.topics.note_change()
+            self.credentials.note_change()
+            self._schedule_changed.notify()
+            self._announcements.work.notify()
 
     async def shared_secret(self, name: str) -> bytes:
         made = secrets.token_bytes(SECRET_BYTES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -15,10 +15,10 @@ from taskflow.cli.remote.configuration.declaration import (
     check_merged_schedule,
 )
 from taskflow.client.asynchronous.client import Client
-from taskflow.client.options import Submission
 from taskflow.model.alert_destinations import masked_url
 from taskflow.model.alert_target import DestinationKind
 from taskflow.model.alerts import Alert
+from taskflow.model.configuration import WHEN, ResourceKind
 from taskflow.model.heartbeat_monitors import Heartbeat
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.keyring import NO_KEYS
@@ -26,7 +26,6 @@ from taskflow.model.masking import MASK, MASKING
 from taskflow.model.options import WEBHOOK_SECONDS
 from taskflow.model.proxy import masked_proxy
 from taskflow.model.queue_limits import NO_SETTINGS, QueueSettings
-from taskflow.model.queues import Queue
 from taskflow.model.schedule import Schedule
 from taskflow.model.topics import Endpoint, Topic
 from taskflow.schema.alerts import AlertRequest
@@ -57,7 +56,7 @@ class Section(abc.ABC):
     """
 
     name: ClassVar[str]
-    kind: ClassVar[str]
+    kind: ClassVar[ResourceKind]
 
     @property
     def initial(self) -> Fields | None:
@@ -83,19 +82,15 @@ class Section(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
-        """Create or change a resource; fields that are not given stay as they are."""
-
-    @abc.abstractmethod
-    async def delete(self, client: Client, name: str) -> None:
-        """Delete a resource."""
+    def sent(self, given: Fields, current: Fields | None) -> Fields:
+        """Return the fields of a change: those that are not given stay as they are."""
 
 
 class Queues(Section):
     """Queues: a queue exists by its tasks or its settings, so deleting it resets its settings."""
 
     name = "queues"
-    kind = "queue"
+    kind = ResourceKind.QUEUE
 
     @property
     def initial(self) -> Fields:
@@ -103,7 +98,7 @@ class Queues(Section):
 
     async def current(self, client: Client) -> dict[str, Fields]:
         found = await client.queues.all()
-        settings = {one.name: _given(one, QueueRequest) for one in found}
+        settings = {one.name: _given(one, QueueRequest.__struct_fields__) for one in found}
         return {name: fields for name, fields in settings.items() if fields != _NO_QUEUE}
 
     def shown(self, given: Fields, current: Fields | None) -> Fields:
@@ -115,41 +110,38 @@ class Queues(Section):
         shown = {name: after[name] for name in patch}
         return shown if proxy is UNSET else {**shown, "egress_proxy": masked_proxy(proxy)}
 
-    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
-        await client.queues.update(name, **{one: given[one] for one in _NO_QUEUE if one in given})
-
-    async def delete(self, client: Client, name: str) -> None:
-        await client.queues.put(name, paused=False, egress_proxy=None)
+    def sent(self, given: Fields, current: Fields | None) -> Fields:
+        return {one: given[one] for one in _NO_QUEUE if one in given}
 
 
 class Topics(Section):
     """Topics, without their endpoints."""
 
     name = "topics"
-    kind = "topic"
+    kind = ResourceKind.TOPIC
 
     async def current(self, client: Client) -> dict[str, Fields]:
-        return {one.name: _given(one, TopicRequest) async for one in client.topics.iter()}
+        return {
+            one.name: _given(one, TopicRequest.__struct_fields__)
+            async for one in client.topics.iter()
+        }
 
     def shown(self, given: Fields, current: Fields | None) -> Fields:
         return _as_shown(given, TopicRequest, Topic)
 
-    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
-        await client.topics.put(name, queue={**(current or {}), **given}.get("queue"))
-
-    async def delete(self, client: Client, name: str) -> None:
-        await client.topics.delete(name)
+    def sent(self, given: Fields, current: Fields | None) -> Fields:
+        return _merged(given, current, TopicRequest)
 
 
 class Endpoints(Section):
     """The endpoints of topics, by ``TOPIC/ENDPOINT``."""
 
     name = "endpoints"
-    kind = "endpoint"
+    kind = ResourceKind.ENDPOINT
 
     async def current(self, client: Client) -> dict[str, Fields]:
         return {
-            f"{topic.name}/{one.name}": _given(one, EndpointRequest)
+            f"{topic.name}/{one.name}": _given(one, EndpointRequest.__struct_fields__)
             async for topic in client.topics.iter()
             async for one in client.topics.endpoints(topic.name)
         }
@@ -164,25 +156,21 @@ class Endpoints(Section):
             fields["headers"] = MASKING.headers(fields["headers"])
         return _as_shown(fields, EndpointRequest, Endpoint)
 
-    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
-        topic, _, endpoint = name.partition("/")
-        fields = {**(current or {}), **given}
-        known = {one: fields[one] for one in EndpointRequest.__struct_fields__ if one in fields}
-        await client.topics.put_endpoint(topic, endpoint, **known)
-
-    async def delete(self, client: Client, name: str) -> None:
-        topic, _, endpoint = name.partition("/")
-        await client.topics.delete_endpoint(topic, endpoint)
+    def sent(self, given: Fields, current: Fields | None) -> Fields:
+        return _merged(given, current, EndpointRequest)
 
 
 class Schedules(Section):
     """Schedules."""
 
     name = "schedules"
-    kind = "schedule"
+    kind = ResourceKind.SCHEDULE
 
     async def current(self, client: Client) -> dict[str, Fields]:
-        return {one.name: _given(one, ScheduleRequest) async for one in client.schedules.iter()}
+        return {
+            one.name: _given(one, ScheduleRequest.__struct_fields__)
+            async for one in client.schedules.iter()
+        }
 
     def check(
         self, name: str, given: Fields, current: Fields | None, errors: ValidationErrors
@@ -196,15 +184,8 @@ class Schedules(Section):
             shown["task"] = msgspec.json.decode(task)
         return shown
 
-    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
-        fields = {**(current or {}), **_one_trigger(given)}
-        known = {one: fields[one] for one in ScheduleRequest.__struct_fields__ if one in fields}
-        task = Submission.from_json(msgspec.json.encode(known.pop("task")))
-        known["conditional"] = bool(known.get("conditional"))
-        await client.schedules.put(name, task, **known)
-
-    async def delete(self, client: Client, name: str) -> None:
-        await client.schedules.delete(name)
+    def sent(self, given: Fields, current: Fields | None) -> Fields:
+        return _merged(_one_trigger(given), current, ScheduleRequest)
 
 
 class Alerts(Section):
@@ -274,20 +255,17 @@ class Credentials(Section):
     """Credentials, whose values the service does not show."""
 
     name = "credentials"
-    kind = "credential"
+    kind = ResourceKind.CREDENTIAL
 
     async def current(self, client: Client) -> dict[str, Fields]:
         found = await client.credentials.all()
-        return {one.name: {"kind": one.kind, "hosts": list(one.hosts)} for one in found}
+        return {one.name: _given(one, _CREDENTIAL_FIELDS) for one in found}
 
     def shown(self, given: Fields, current: Fields | None) -> Fields:
         return {name: given[name] for name in ("kind", "hosts") if name in given}
 
-    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
-        await client.credentials.put(name, given)
-
-    async def delete(self, client: Client, name: str) -> None:
-        await client.credentials.delete(name)
+    def sent(self, given: Fields, current: Fields | None) -> Fields:
+        return given
 
 
 ALL: Final[tuple[Section, ...]] = (
@@ -317,12 +295,16 @@ def _one_time(given: Fields) -> Fields:
     return {name: fields[name] for name in fields if name in given or name != "start_at"}
 
 
-def _given(
-    resource: Queue | Topic | Endpoint | Schedule | Heartbeat | Alert, kind: type[msgspec.Struct]
-) -> Fields:
-    """Return the fields of a resource that a request of this kind can have."""
+def _given(resource: msgspec.Struct, names: Sequence[str]) -> Fields:
+    """Return the fields of a resource that a request can have, and when it was changed."""
     fields = msgspec.json.decode(msgspec.json.encode(resource))
-    return {name: fields.get(name) for name in kind.__struct_fields__ if hasattr(resource, name)}
+    return {name: fields.get(name) for name in (*names, WHEN) if hasattr(resource, name)}
+
+
+def _merged(given: Fields, current: Fields | None, kind: type[msgspec.Struct]) -> Fields:
+    """Return what a request of this kind sends, so that fields that are not given stay."""
+    fields = {**(current or {}), **given}
+    return {name: fields[name] for name in kind.__struct_fields__ if name in fields}
 
 
 def _as_shown(given: Fields, request: type[msgspec.Struct], kind: type[msgspec.Struct]) -> Fields:
@@ -345,6 +327,7 @@ def _json(value: msgspec.Struct, defaults: Fields) -> dict[str, Any]:
     return {**defaults, **msgspec.json.decode(msgspec.json.encode(value))}
 
 
+_CREDENTIAL_FIELDS: Final = ("kind", "hosts")
 _NO_QUEUE: Final[Fields] = msgspec.json.decode(
     msgspec.json.encode(msgspec.structs.asdict(NO_SETTINGS))
 )
