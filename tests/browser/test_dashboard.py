@@ -13,6 +13,8 @@ PAGES = (
     "/ui",
     "/ui/tasks",
     "/ui/submit",
+    "/ui/heartbeats",
+    "/ui/new-heartbeat",
     "/ui/audit",
     "/ui/credentials",
     "/ui/credentials?kind=oauth2_client_credentials",

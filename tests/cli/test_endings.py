@@ -71,6 +71,16 @@ REMOTE = [
     ("schedules", "put", "x", "http://x.invalid/", "--every", "60"),
     ("schedules", "delete", "x"),
     ("schedules", "run", "x"),
+    ("heartbeats",),
+    ("heartbeats", "list"),
+    ("heartbeats", "show", "x"),
+    ("heartbeats", "history", "x"),
+    ("heartbeats", "url", "x"),
+    ("heartbeats", "put", "x", "--every", "60"),
+    ("heartbeats", "pause", "x"),
+    ("heartbeats", "resume", "x"),
+    ("heartbeats", "rotate", "x"),
+    ("heartbeats", "delete", "x"),
     ("credentials",),
     ("credentials", "list"),
     ("credentials", "show", "x"),
@@ -86,7 +96,14 @@ REMOTE = [
     ("hosts",),
     ("bench", "-n", "1"),
 ]
-WITHOUT_TIMEOUT = {("queues",), ("groups",), ("topics",), ("schedules",), ("credentials",)}
+WITHOUT_TIMEOUT = {
+    ("queues",),
+    ("groups",),
+    ("topics",),
+    ("schedules",),
+    ("credentials",),
+    ("heartbeats",),
+}
 
 
 def names(command) -> str:

@@ -115,7 +115,7 @@ def _url(*, name: str, service: RemoteService) -> None:
     """Print the ping URL of a heartbeat. Who knows it can ping, and nothing else.
 
     \b
-      curl -fsS --retry 5 $(taskflow heartbeats url backup)
+      taskflow heartbeats url backup
     """
     heartbeat = service.call(lambda client: client.heartbeats.get(name))
     if heartbeat.ping_url is None:
