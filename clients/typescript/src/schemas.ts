@@ -178,7 +178,7 @@ export interface AlertPatch {
   schedule?: string | null;
   /**
    * The only host that it watches, for `host_open`: with its port, unless that is the default.
-   * Default: all, except those of its own destinations.
+   * Default: all, except the hosts of its own destinations.
    */
   host?: string | null;
   /** The only credential that it watches, for `credential_failing`. Default: all. */
@@ -235,7 +235,7 @@ export interface AlertRequest {
   schedule?: string | null;
   /**
    * The only host that it watches, for `host_open`: with its port, unless that is the default.
-   * Default: all, except those of its own destinations.
+   * Default: all, except the hosts of its own destinations.
    */
   host?: string | null;
   /** The only credential that it watches, for `credential_failing`. Default: all. */
