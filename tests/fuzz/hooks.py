@@ -14,6 +14,7 @@ from schemathesis.errors import UnsupportedSchema
 from schemathesis.specs.openapi import negative
 from schemathesis.specs.openapi.coverage import _schema as coverage
 
+from taskflow.model.alerts import FILTERS, THRESHOLDS, AlertOn
 from tests.fuzz.fuzzer import AIMS, EDGE_STEP
 
 # No schema says what makes an expression, or a zone.
@@ -131,10 +132,26 @@ def _make_acceptable(case) -> None:
         case.body.pop("signing_secret", None)
         if "url" in case.body:
             case.body["url"] = "http://a.example/hook"
+    if case.path == "/alerts/{name}" and isinstance(case.body, dict):
+        _make_one_condition(case.method.upper(), case.body)
     if case.path == "/credentials/{name}" and isinstance(case.body, dict):
         case.body["hosts"] = BEARER["hosts"]
         if case.body.get("kind") in ("mtls", "oauth2_client_credentials", "oidc", "header"):
             case.body = dict(BEARER)
+
+
+def _make_one_condition(method: str, alert: dict) -> None:
+    """Leave the fields of one condition; in a change, those that belong to each."""
+    for name in (*FILTERS, *THRESHOLDS):
+        alert.pop(name, None)
+    if alert.get("to") is not None:
+        alert["to"] = [{"kind": "email", "addresses": ["ops@example.com"]}]
+    if method == "PATCH":
+        alert.pop("on", None)
+    elif alert.get("on") == AlertOn.FAILURE_RATE:
+        alert["rate"] = 0.5
+    elif alert.get("on") == AlertOn.OLDEST_WAITING:
+        alert["after_seconds"] = 60
 
 
 def _tasks_in(body: dict) -> list:
