@@ -570,6 +570,7 @@ def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, hidden_topic, 
     """They show nothing of other queues, and change nothing there."""
     names = {"<string:name>": "a-shop" if "schedules" in rule else "shop", "<task_id>": hidden}
     names |= {"<group_id>": hidden_group, "<topic>": hidden_topic, "<name>": "a"}
+    names["<failure_id>"] = UNKNOWN  # of another key: test_failures.py
     if PAGES[rule] == "many":
         names["<string:name>"] = "cancel"
     path = rule
@@ -601,7 +602,7 @@ def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, hidden_topic, 
         case _:
             answer = mail.ask("GET", path)
             answer_text = answer.body.decode()
-            is_hidden = any(name in path for name in (hidden, hidden_group, "a-shop"))
+            is_hidden = any(name in path for name in (hidden, hidden_group, "a-shop", UNKNOWN))
             assert answer.status == (404 if is_hidden else 200)
     for word in (HIDDEN, "a-shop", "c-shop", "shop</a>"):
         assert word not in answer_text
