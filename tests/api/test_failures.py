@@ -92,6 +92,9 @@ def test_keys_see_the_failures_of_their_queues(server, failures):
     path = f"/failures/{failures[0]['id']}"
     assert ask(server, "GET", "/failures?state=all", name="mail").json == []
     check_problem(ask(server, "GET", path, name="mail"), 404, "failure")
+    assert ask(server, "GET", f"/ui{path}", name="boss").status == 200
+    assert ask(server, "GET", f"/ui{path}", name="mail").status == 404
+    assert b"shop" not in ask(server, "GET", "/ui/failures?state=all", name="mail").body
     assert ask(server, "GET", f"/tasks?failure={failures[0]['id']}", name="mail").json == []
 
 

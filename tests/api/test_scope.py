@@ -636,7 +636,7 @@ def test_pages_of_the_dashboard(  # noqa: PLR0912, PLR0915 - a case for each kin
     """They show nothing of other queues, and change nothing there."""
     names = {"<string:name>": "a-shop" if "schedules" in rule else "shop", "<task_id>": hidden}
     names |= {"<group_id>": hidden_group, "<topic>": hidden_topic, "<name>": "a"}
-    names |= {"<failure_id>": hidden}  # of no failure
+    names["<failure_id>"] = UNKNOWN  # of another key: test_failures.py
     if PAGES[rule] in ("many", "selected"):
         names["<string:name>"] = "cancel"
     path = rule
@@ -686,7 +686,7 @@ def test_pages_of_the_dashboard(  # noqa: PLR0912, PLR0915 - a case for each kin
         case _:
             answer = mail.ask("GET", path)
             answer_text = answer.body.decode()
-            others = (hidden, hidden_group, "a-shop", "queues/shop")
+            others = (hidden, hidden_group, "a-shop", "queues/shop", UNKNOWN)
             is_hidden = any(name in path for name in others)
             assert answer.status == (404 if is_hidden else 200)
     for word in (HIDDEN, "a-shop", "c-shop", "shop</a>"):

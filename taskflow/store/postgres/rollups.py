@@ -60,9 +60,9 @@ class PostgresRollups(RollupStore):
         [(is_sampled,)] = await self._statements.run("is_backlog_sampled")
         if is_sampled:
             return False
-        due = await self._statements.run_slow_read("due_by_queue", limit=MAX_DUE_COUNTED)
+        due = await self._statements.run("due_by_queue", limit=MAX_DUE_COUNTED)
         if sum(count for _, count in due) >= MAX_DUE_COUNTED:
-            due = await self._statements.run_slow_read("pending_by_queue")
+            due = await self._statements.run("pending_by_queue")
         backlogs: dict[str, int] = dict(due)
         return await self._statements.database.run(
             lambda connection: self._add_sample(connection, backlogs)
