@@ -97,8 +97,9 @@ class _Change(msgspec.Struct, frozen=True):
 async def apply_configuration(services: Services) -> Response:
     """Change several resources, all or nothing.
 
-    Creates, changes and deletes credentials, settings of queues, topics, endpoints and schedules in
-    one transaction: if one change is rejected, or the service dies meanwhile, nothing is changed.
+    Creates, changes and deletes credentials, settings of queues, topics, endpoints, schedules,
+    heartbeats and alerts in one transaction: if one change is rejected, or the service dies
+    meanwhile, nothing is changed.
     All changes are validated before, by the rules of their own routes, and each has its entry in
     the audit log. Kinds that others refer to are changed first, and deleted last. ``before`` makes
     a change depend on the resource being as it was when the change was planned.

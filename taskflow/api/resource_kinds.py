@@ -15,24 +15,30 @@ import msgspec
 
 from taskflow.api.access.api_keys import Role
 from taskflow.api.access.request_caller import role_of_request
+from taskflow.api.alerts import alert_reading
 from taskflow.api.credentials import sealed_of
 from taskflow.api.endpoints import endpoint_reading
 from taskflow.api.queues import permissions_with
+from taskflow.api.reading.heartbeat import heartbeat_replacement_of
 from taskflow.api.reading.schedule import replacement_of
 from taskflow.api.reading.topic import topic_change_of
 from taskflow.api.schedules import schedule_reading
 from taskflow.api.services import Services
+from taskflow.model.alerts import shown_alert
 from taskflow.model.audit import Actor
 from taskflow.model.configuration import ResourceKind
 from taskflow.model.errors import (
+    AlertNotFound,
     CredentialNotFound,
     EndpointNotFound,
     Forbidden,
+    HeartbeatNotFound,
     QueueNotFound,
     RequestError,
     ScheduleNotFound,
     TopicNotFound,
 )
+from taskflow.model.heartbeat_states import shown
 from taskflow.model.proxy import masked_proxy
 from taskflow.model.queue_limits import NO_SETTINGS, QueueChange
 from taskflow.schema import queues
@@ -221,12 +227,63 @@ class Schedules(Kind):
         return _values_of(await stored.schedules.get(name))
 
 
+class Heartbeats(Kind):
+    """Heartbeats, without their ping URLs."""
+
+    not_found = HeartbeatNotFound
+
+    def put(self, name: str, body: bytes, validation: Validation) -> Write:
+        change = heartbeat_replacement_of(body, name)
+
+        async def write(stored: Configuration, by: Actor) -> bool:
+            return (await stored.heartbeat_monitors.change(name, change, by=by))[1]
+
+        return write
+
+    def delete(self, name: str, validation: Validation) -> Write:
+        return lambda stored, by: stored.heartbeat_monitors.delete(name, by=by)
+
+    async def current(self, stored: Configuration, name: str, services: Services) -> Values | None:
+        try:
+            found = await stored.heartbeat_monitors.get(name)
+        except HeartbeatNotFound:  # its row cannot be read, so lists do not show it
+            return None
+        return None if found is None else _values_of(shown(found.monitor, found.at, None))
+
+
+class Alerts(Kind):
+    """Alerts. URLs of chats that are sent as they are shown stay as they are."""
+
+    not_found = AlertNotFound
+
+    def put(self, name: str, body: bytes, validation: Validation) -> Write:
+        services = validation.services
+        reading = alert_reading(
+            name, settings=services.settings, keyring=services.keyring, masking=services.masking
+        )
+        change = reading.replacement_of(body)
+
+        async def write(stored: Configuration, by: Actor) -> bool:
+            return (await stored.alerts.put(name, change, by=by))[1]
+
+        return write
+
+    def delete(self, name: str, validation: Validation) -> Write:
+        return lambda stored, by: stored.alerts.delete(name, by=by)
+
+    async def current(self, stored: Configuration, name: str, services: Services) -> Values | None:
+        found = await stored.alerts.get(name)
+        return None if found is None else _values_of(shown_alert(found))
+
+
 KINDS: Final[Mapping[ResourceKind, Kind]] = {
     ResourceKind.CREDENTIAL: Credentials(),
     ResourceKind.QUEUE: Queues(),
     ResourceKind.TOPIC: Topics(),
     ResourceKind.ENDPOINT: Endpoints(),
     ResourceKind.SCHEDULE: Schedules(),
+    ResourceKind.HEARTBEAT: Heartbeats(),
+    ResourceKind.ALERT: Alerts(),
 }
 """All kinds."""
 

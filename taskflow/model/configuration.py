@@ -32,6 +32,10 @@ class ResourceKind(enum.StrEnum):
     """An endpoint of a topic: the name of the topic, a slash and its name."""
     SCHEDULE = "schedule"
     """A schedule."""
+    HEARTBEAT = "heartbeat"
+    """A heartbeat."""
+    ALERT = "alert"
+    """An alert."""
 
 
 class ResourceOutcome(enum.StrEnum):

@@ -81,11 +81,15 @@ class EncryptedStore:
         def encrypted(found: Configuration) -> Awaitable[Result]:
             schedules = EncryptedSchedules(found.schedules, self._encryption)
             topics = EncryptedTopics(found.topics, self._encryption)
+            monitors = EncryptedHeartbeatMonitors(found.heartbeat_monitors, self._encryption)
+            alerts = EncryptedAlerts(found.alerts, self._encryption)
             return work(
                 msgspec.structs.replace(
                     found,
                     schedules=cast("ScheduleStore", schedules),
                     topics=cast("TopicStore", topics),
+                    heartbeat_monitors=cast("HeartbeatMonitorStore", monitors),
+                    alerts=cast("AlertStore", alerts),
                 )
             )
 

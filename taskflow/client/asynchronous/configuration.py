@@ -23,10 +23,11 @@ class Configuration:
         Args:
             changes: The changes, such as ``{"kind": "queue", "name": "mail", "fields":
                 {"max_concurrency": 10}}``. The kinds are ``credential``, ``queue``, ``topic``,
-                ``endpoint`` (its name is ``TOPIC/ENDPOINT``) and ``schedule``. ``fields`` is what
-                the request for one resource has; ``None`` deletes the resource. With ``before``,
-                nothing is changed unless the resource has these fields now; ``None`` stands for a
-                resource that does not exist. docs/reference/api.md describes them.
+                ``endpoint`` (its name is ``TOPIC/ENDPOINT``), ``schedule``, ``heartbeat`` and
+                ``alert``. ``fields`` is what the request for one resource has; ``None`` deletes
+                the resource. With ``before``, nothing is changed unless the resource has these
+                fields now; ``None`` stands for a resource that does not exist.
+                docs/reference/api.md describes them.
 
         Raises:
             Unprocessable: A change is invalid; ``errors`` has the places.

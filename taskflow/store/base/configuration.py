@@ -8,7 +8,9 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from taskflow.model.configuration import ResourceKind
+from taskflow.store.base.alerts import AlertStore
 from taskflow.store.base.credentials import CredentialStore
+from taskflow.store.base.heartbeat_monitors import HeartbeatMonitorStore
 from taskflow.store.base.queues import QueueStore
 from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.topics import TopicStore
@@ -26,6 +28,8 @@ class Configuration(msgspec.Struct, frozen=True):
         topics: Topics and their endpoints.
         schedules: Schedules.
         credentials: Credentials.
+        heartbeat_monitors: Heartbeats.
+        alerts: Alerts.
         hold: Keeps others from changing a resource until the transaction ends. A resource that
             does not exist cannot be held.
     """
@@ -34,6 +38,8 @@ class Configuration(msgspec.Struct, frozen=True):
     topics: TopicStore
     schedules: ScheduleStore
     credentials: CredentialStore
+    heartbeat_monitors: HeartbeatMonitorStore
+    alerts: AlertStore
     hold: Callable[[ResourceKind, str], Awaitable[None]]
 
 

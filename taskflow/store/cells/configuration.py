@@ -9,8 +9,10 @@ from taskflow.model.configuration import ResourceKind
 from taskflow.model.errors import CellUnavailable, StoreUnavailable
 from taskflow.store.base.configuration import Configuration, ConfigurationWork, Result
 from taskflow.store.base.store import TaskStore
+from taskflow.store.cells.alerts import CellAlerts
 from taskflow.store.cells.cell import Cell, Cells
 from taskflow.store.cells.credentials import CellCredentials
+from taskflow.store.cells.heartbeat_monitors import CellHeartbeatMonitors
 from taskflow.store.cells.queues import CellQueues
 from taskflow.store.cells.schedules import CellSchedules
 from taskflow.store.cells.topics import CellTopics
@@ -77,6 +79,8 @@ def _configuration_of(cells: Cells) -> Configuration:
         topics=CellTopics(cells),
         schedules=CellSchedules(cells),
         credentials=CellCredentials(cells),
+        heartbeat_monitors=CellHeartbeatMonitors(cells),
+        alerts=CellAlerts(cells),
         hold=hold,
     )
 
@@ -84,7 +88,7 @@ def _configuration_of(cells: Cells) -> Configuration:
 def _cell_of(cells: Cells, kind: ResourceKind, name: str) -> Cell:
     """Return the cell that decides about a resource."""
     match kind:
-        case ResourceKind.CREDENTIAL:
+        case ResourceKind.CREDENTIAL | ResourceKind.ALERT:
             return cells.first
         case ResourceKind.QUEUE:
             return cells.home_of(name)

@@ -57,7 +57,7 @@ class MemoryAlerts(AlertStore):
         self._audit = audit
         self._alerts: dict[str, StoredAlert] = {}
         self._taken_at: dict[str, dt.datetime] = {}
-        self._notifications: dict[str, list[AlertNotification]] = {}
+        self._notifications: dict[str, tuple[AlertNotification, ...]] = {}
 
     async def put(
         self, name: str, change: AlertChange, *, by: Actor | None = None
@@ -104,7 +104,7 @@ class MemoryAlerts(AlertStore):
         await trio.lowlevel.checkpoint()
         if name not in self._alerts:
             return None
-        return list(reversed(self._notifications.get(name, [])))
+        return list(reversed(self._notifications.get(name, ())))
 
     async def take_due(self, *, every_seconds: float) -> DueAlerts:
         await trio.lowlevel.checkpoint()
@@ -157,7 +157,7 @@ class MemoryAlerts(AlertStore):
             title=notice.title,
             tasks=tuple(task.id for task in added),
         )
-        kept = self._notifications.setdefault(notice.alert.definition.name, [])
-        kept.append(notification)
-        del kept[:-KEPT_NOTIFICATIONS]
+        name = notice.alert.definition.name
+        kept = (*self._notifications.get(name, ()), notification)
+        self._notifications[name] = kept[-KEPT_NOTIFICATIONS:]
         return notification

@@ -6,24 +6,37 @@ import copy
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+import msgspec
 import trio
 
 from taskflow.model.audit import NewEntry
 from taskflow.model.configuration import ResourceKind
 from taskflow.store.base.configuration import Configuration, ConfigurationWork, Result
+from taskflow.store.memory.alerts import MemoryAlerts
 from taskflow.store.memory.audit import MemoryAudit
 from taskflow.store.memory.credentials import MemoryCredentials
+from taskflow.store.memory.heartbeat_monitors import MemoryHeartbeatMonitors
 from taskflow.store.memory.queues import MemoryQueues
 from taskflow.store.memory.schedules import MemorySchedules
 from taskflow.store.memory.topics import MemoryTopics
 
-Part = TypeVar("Part", MemoryQueues, MemoryTopics, MemorySchedules, MemoryCredentials)
+Part = TypeVar(
+    "Part",
+    MemoryQueues,
+    MemoryTopics,
+    MemorySchedules,
+    MemoryCredentials,
+    MemoryHeartbeatMonitors,
+    MemoryAlerts,
+)
 
 _STATE: Final[dict[type, tuple[str, ...]]] = {
     MemoryQueues: ("_settings",),
     MemoryTopics: ("_topics", "_endpoints"),
     MemorySchedules: ("_schedules", "_firings", "_open_tasks"),
     MemoryCredentials: ("_kept",),
+    MemoryHeartbeatMonitors: ("_kept",),
+    MemoryAlerts: ("_alerts", "_taken_at", "_notifications"),
 }
 """The dicts of each part that its verbs change; their values are immutable, or sets."""
 
@@ -39,29 +52,39 @@ class _DraftAudit(MemoryAudit):
             self.entries.append(entry)
 
 
-class MemoryConfiguration:
-    """The part of ``MemoryStore`` that changes several resources together.
+class ConfigurationParts(msgspec.Struct, frozen=True):
+    """The parts of ``MemoryStore`` that a configuration consists of.
 
-    Args:
+    Attributes:
         queues: Settings of queues.
         topics: Topics and their endpoints.
         schedules: Schedules.
         credentials: Credentials.
+        heartbeat_monitors: Heartbeats.
+        alerts: Alerts.
+    """
+
+    queues: MemoryQueues
+    topics: MemoryTopics
+    schedules: MemorySchedules
+    credentials: MemoryCredentials
+    heartbeat_monitors: MemoryHeartbeatMonitors
+    alerts: MemoryAlerts
+
+
+class MemoryConfiguration:
+    """The part of ``MemoryStore`` that changes several resources together.
+
+    Args:
+        parts: The parts that are changed.
         audit: The audit log.
         make_room: Called when held tasks may start.
     """
 
     def __init__(
-        self,
-        *,
-        queues: MemoryQueues,
-        topics: MemoryTopics,
-        schedules: MemorySchedules,
-        credentials: MemoryCredentials,
-        audit: MemoryAudit,
-        make_room: Callable[[], None],
+        self, parts: ConfigurationParts, *, audit: MemoryAudit, make_room: Callable[[], None]
     ) -> None:
-        self._parts: Final = (queues, topics, schedules, credentials)
+        self._parts: Final = parts
         self._audit: Final = audit
         self._make_room: Final = make_room
         self._lock: Final = trio.Lock()
@@ -73,36 +96,47 @@ class MemoryConfiguration:
 
     async def _configure(self, work: ConfigurationWork[Result]) -> Result:
         while True:
-            before = [_copies_of(part) for part in self._parts]
-            audit = _DraftAudit()
-            queues, topics, schedules, credentials = self._parts
-            drafts = (
-                _draft(queues, audit, _make_room=_do_nothing),
-                _draft(topics, audit),
-                _draft(schedules, audit),
-            )
-            users = [draft.names_with_credential for draft in drafts]
-            users_by_kind = dict(zip(("_queues", "_endpoints", "_schedules"), users, strict=True))
-            kept = _draft(credentials, audit, **users_by_kind)
-            result = await work(Configuration(*drafts, kept, _hold))
-            if before == [_copies_of(part) for part in self._parts]:
-                self._replace((*drafts, kept), audit)
+            before, audit = self._state(), _DraftAudit()
+            drafts = _drafts_of(self._parts, audit)
+            result = await work(Configuration(**msgspec.structs.asdict(drafts), hold=_hold))
+            if before == self._state():
+                self._replace(drafts, audit)
                 return result
 
-    def _replace(self, drafts: tuple[Any, ...], audit: _DraftAudit) -> None:
+    def _state(self) -> list[dict[str, dict[Any, Any]]]:
+        return [_copies_of(part) for part in msgspec.structs.astuple(self._parts)]
+
+    def _replace(self, drafts: ConfigurationParts, audit: _DraftAudit) -> None:
         """Replace the state by the drafts: others see all of it, or nothing."""
-        for part, draft in zip(self._parts, drafts, strict=True):
+        parts = self._parts
+        parts.heartbeat_monitors.begin_watch_if_empty()
+        pairs = zip(msgspec.structs.astuple(parts), msgspec.structs.astuple(drafts), strict=True)
+        for part, draft in pairs:
             for name in _STATE[type(part)]:
                 state = getattr(part, name)  # others refer to it
                 state.clear()
                 state.update(getattr(draft, name))
         for entry in audit.entries:
             self._audit.add(entry)
-        _, topics, schedules, credentials = self._parts
-        topics.note_change()
-        schedules.note_change()
-        credentials.note_change()
+        parts.topics.note_change()
+        parts.schedules.note_change()
+        parts.credentials.note_change()
         self._make_room()
+
+
+def _drafts_of(parts: ConfigurationParts, audit: _DraftAudit) -> ConfigurationParts:
+    """Return copies of the parts that refer to each other."""
+    queues = _draft(parts.queues, audit, _make_room=_do_nothing)
+    topics, schedules = _draft(parts.topics, audit), _draft(parts.schedules, audit)
+    credentials = _draft(
+        parts.credentials,
+        audit,
+        _queues=queues.names_with_credential,
+        _endpoints=topics.names_with_credential,
+        _schedules=schedules.names_with_credential,
+    )
+    monitors, alerts = _draft(parts.heartbeat_monitors, audit), _draft(parts.alerts, audit)
+    return ConfigurationParts(queues, topics, schedules, credentials, monitors, alerts)
 
 
 def _draft(part: Part, audit: _DraftAudit, **attributes: object) -> Part:

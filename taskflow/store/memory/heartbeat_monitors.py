@@ -45,20 +45,21 @@ from taskflow.store.base.heartbeat_monitors import (
 from taskflow.store.memory.audit import MemoryAudit
 
 
-class _Kept:
-    """A heartbeat with its history."""
+class _Kept(msgspec.Struct, frozen=True):
+    """A heartbeat with its history, newest first."""
 
-    def __init__(self, monitor: StoredMonitor) -> None:
-        self.monitor = monitor
-        self.pings = deque[StoredPing](maxlen=PINGS_KEPT)
-        self.transitions = deque[Transition](maxlen=TRANSITIONS_KEPT)
+    monitor: StoredMonitor
+    pings: tuple[StoredPing, ...] = ()
+    transitions: tuple[Transition, ...] = ()
 
-    def apply(self, step: Step) -> None:
-        self.monitor = step.monitor
+    def after(self, step: Step) -> _Kept:
+        """Return the heartbeat after a step."""
+        pings, transitions = self.pings, self.transitions
         if step.ping is not None:
-            self.pings.appendleft(step.ping)
+            pings = (step.ping, *pings)[:PINGS_KEPT]
         if step.transition is not None:
-            self.transitions.appendleft(step.transition)
+            transitions = (step.transition, *transitions)[:TRANSITIONS_KEPT]
+        return _Kept(step.monitor, pings, transitions)
 
 
 class MemoryHeartbeatMonitors(HeartbeatMonitorStore):
@@ -94,10 +95,8 @@ class MemoryHeartbeatMonitors(HeartbeatMonitorStore):
         if kept is None and len(self._kept) >= MAX_MONITORS:
             raise TooManyHeartbeats
         step = apply_definition(definition, before, now, new_ping_id=self._new_id())
-        if not self._kept:  # no node had to check
-            self._checked_at = now
-        kept = self._kept.setdefault(name, _Kept(step.monitor))
-        kept.apply(step)
+        self.begin_watch_if_empty()
+        self._apply(name, step)
         self._audit.add(heartbeat_entry(by, old, definition))
         return ObservedMonitor(step.monitor, now), before is None
 
@@ -125,15 +124,16 @@ class MemoryHeartbeatMonitors(HeartbeatMonitorStore):
         kept = self._kept.get(name)
         if kept is None:
             return None
-        kept.monitor = msgspec.structs.replace(kept.monitor, ping_id=self._new_id())
+        monitor = msgspec.structs.replace(kept.monitor, ping_id=self._new_id())
+        self._kept[name] = msgspec.structs.replace(kept, monitor=monitor)
         self._audit.add(entry_of(Action.HEARTBEAT_ROTATE, by, name))
-        return ObservedMonitor(kept.monitor, self._now())
+        return ObservedMonitor(monitor, self._now())
 
     async def ping(self, ping_id: uuid.UUID, ping: NewPing) -> bool:
         await trio.lowlevel.checkpoint()
-        for kept in self._kept.values():
+        for name, kept in self._kept.items():
             if kept.monitor.ping_id == ping_id:
-                kept.apply(apply_ping(kept.monitor, ping, self._now()))
+                self._apply(name, apply_ping(kept.monitor, ping, self._now()))
                 return True
         return False
 
@@ -185,6 +185,11 @@ class MemoryHeartbeatMonitors(HeartbeatMonitorStore):
         found = Counter(ObservedMonitor(kept.monitor, now).state for kept in self._kept.values())
         return {state: found[state] for state in HeartbeatState}
 
+    def begin_watch_if_empty(self) -> None:
+        """Note that no node had to check until now, if there are no heartbeats."""
+        if not self._kept:
+            self._checked_at = self._now()
+
     def _due(self, now: dt.datetime) -> list[_Kept]:
         """Return the heartbeats whose deadline is over, the earliest first."""
         due = [
@@ -198,5 +203,10 @@ class MemoryHeartbeatMonitors(HeartbeatMonitorStore):
         step = apply_deadline(kept.monitor, now, self._outages)
         assert step is not None
         assert step.transition is not None
-        kept.apply(step)
-        return MonitorTransition(step.monitor.definition.name, step.transition)
+        name = step.monitor.definition.name
+        self._apply(name, step)
+        return MonitorTransition(name, step.transition)
+
+    def _apply(self, name: str, step: Step) -> None:
+        kept = self._kept.get(name) or _Kept(step.monitor)
+        self._kept[name] = kept.after(step)

@@ -29,7 +29,7 @@ from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.memory.alerts import AlertTasks, MemoryAlerts
 from taskflow.store.memory.archive import MemoryArchive
 from taskflow.store.memory.claims import MemoryClaims
-from taskflow.store.memory.configuration import MemoryConfiguration
+from taskflow.store.memory.configuration import ConfigurationParts, MemoryConfiguration
 from taskflow.store.memory.credentials import MemoryCredentials
 from taskflow.store.memory.events import MemoryEvents
 from taskflow.store.memory.groups import GroupTasks, MemoryGroups
@@ -123,10 +123,14 @@ class MemoryStore(
         )
         self.heartbeat_monitors = MemoryHeartbeatMonitors(self._now, self._new_id, self._audit)
         self._configuration = MemoryConfiguration(
-            queues=self._queues,
-            topics=self.topics,
-            schedules=self.schedules,
-            credentials=self.credentials,
+            ConfigurationParts(
+                queues=self._queues,
+                topics=self.topics,
+                schedules=self.schedules,
+                credentials=self.credentials,
+                heartbeat_monitors=self.heartbeat_monitors,
+                alerts=self.alerts,
+            ),
             audit=self._audit,
             make_room=self._work.notify,
         )

@@ -6,9 +6,11 @@ from typing import Final, Protocol, cast
 
 from taskflow.model.configuration import ResourceKind
 from taskflow.store.base.configuration import Configuration, ConfigurationWork, Result
+from taskflow.store.postgres.alerts import AlertTasks, PostgresAlerts
 from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.credentials import PostgresCredentials
 from taskflow.store.postgres.database import Database
+from taskflow.store.postgres.heartbeat_monitors import PostgresHeartbeatMonitors
 from taskflow.store.postgres.open_transaction import OpenTransaction, in_open_transaction
 from taskflow.store.postgres.queues import PostgresQueues
 from taskflow.store.postgres.schedule_firing import TaskWriter
@@ -22,12 +24,14 @@ _HOLDS: Final = {
     ResourceKind.TOPIC: "hold_topic",
     ResourceKind.ENDPOINT: "hold_endpoint",
     ResourceKind.SCHEDULE: "hold_schedule",
+    ResourceKind.HEARTBEAT: "hold_heartbeat",
+    ResourceKind.ALERT: "hold_alert",
 }
 """The statement that keeps others from changing a resource."""
 
 
-class TransactionTasks(TopicTasks, TaskWriter, Protocol):
-    """The verbs for tasks that topics and schedules use."""
+class TransactionTasks(TopicTasks, TaskWriter, AlertTasks, Protocol):
+    """The verbs for tasks that topics, schedules and alerts use."""
 
 
 class PostgresConfiguration:
@@ -70,5 +74,7 @@ class PostgresConfiguration:
                 encryption=self._context.encryption,
             ),
             credentials=PostgresCredentials(statements, self._audit),
+            heartbeat_monitors=PostgresHeartbeatMonitors(statements, self._audit),
+            alerts=PostgresAlerts(statements, self._tasks, self._audit),
             hold=hold,
         )

@@ -192,10 +192,13 @@ class Alerts(Section):
     """Alerts. URLs of chats are compared by the digest in what the service shows."""
 
     name = "alerts"
-    kind = "alert"
+    kind = ResourceKind.ALERT
 
     async def current(self, client: Client) -> dict[str, Fields]:
-        return {one.name: _given(one, AlertRequest) for one in await client.alerts.all()}
+        return {
+            one.name: _given(one, AlertRequest.__struct_fields__)
+            for one in await client.alerts.all()
+        }
 
     def shown(self, given: Fields, current: Fields | None) -> Fields:
         # Of a field that is null, the service shows the default of the condition.
@@ -204,15 +207,10 @@ class Alerts(Section):
             fields["to"] = [_masked_destination(one) for one in fields["to"]]
         return _as_shown(fields, AlertRequest, Alert)
 
-    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
+    def sent(self, given: Fields, current: Fields | None) -> Fields:
         # Another condition has other fields.
         is_same = current is not None and given.get("on", current["on"]) == current["on"]
-        fields = {**(current or {} if is_same else {}), **given}
-        known = {one: fields[one] for one in AlertRequest.__struct_fields__ if one in fields}
-        await client.alerts.put(name, known)
-
-    async def delete(self, client: Client, name: str) -> None:
-        await client.alerts.delete(name)
+        return _merged(given, current if is_same else None, AlertRequest)
 
 
 def _masked_destination(given: Any) -> Any:
@@ -229,10 +227,13 @@ class Heartbeats(Section):
     """Heartbeats of jobs elsewhere."""
 
     name = "heartbeats"
-    kind = "heartbeat"
+    kind = ResourceKind.HEARTBEAT
 
     async def current(self, client: Client) -> dict[str, Fields]:
-        return {one.name: _given(one, HeartbeatRequest) async for one in client.heartbeats.iter()}
+        return {
+            one.name: _given(one, HeartbeatRequest.__struct_fields__)
+            async for one in client.heartbeats.iter()
+        }
 
     def check(
         self, name: str, given: Fields, current: Fields | None, errors: ValidationErrors
@@ -242,13 +243,8 @@ class Heartbeats(Section):
     def shown(self, given: Fields, current: Fields | None) -> Fields:
         return _as_shown(_one_time(given), HeartbeatRequest, Heartbeat)
 
-    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
-        fields = {**(current or {}), **_one_time(given)}
-        known = {one: fields[one] for one in HeartbeatRequest.__struct_fields__ if one in fields}
-        await client.heartbeats.put(name, **known)
-
-    async def delete(self, client: Client, name: str) -> None:
-        await client.heartbeats.delete(name)
+    def sent(self, given: Fields, current: Fields | None) -> Fields:
+        return _merged(_one_time(given), current, HeartbeatRequest)
 
 
 class Credentials(Section):
