@@ -133,10 +133,10 @@ async def show_history(services: Services) -> Response:
 async def show_series(services: Services) -> Response:
     """Get throughput, wait and run times and the backlog over time.
 
-    For all tasks, or for those of one queue or one host. Percentiles are computed from histograms,
-    with a relative error of at most 10 %. A task is included a few seconds after it finished.
-    Series of minutes go back 24 hours, series of hours 90 days. In each of these periods, 200
-    queues and 100 hosts have a series of their own: those whose tasks finished first in it.
+    For all tasks, or for the tasks of one queue or one host. Percentiles are computed from
+    histograms, with a relative error of at most 10 %. A task is included a few seconds after it
+    finished. Series of minutes go back 24 hours, series of hours 90 days. In each of these periods,
+    200 queues and 100 hosts have a series of their own: the first ones in which a task finished.
     """
     query = SERIES_QUERY.read_query(dict(request.args.lists()))
     span = query.span or Span.HOUR

@@ -529,7 +529,7 @@ class ScopedSchedules:
 
 
 class ScopedViews:
-    """No views: those that are saved may name queues of others."""
+    """No views: saved views may name queues of others."""
 
     async def all(self) -> Sequence[View]:
         return ()

@@ -184,7 +184,7 @@ def silence_of(body: bytes) -> float | None:
 
 
 def _check_condition(given: Mapping[str, Any], errors: ValidationErrors) -> None:
-    """Check that the fields are those of the condition, and within its bounds."""
+    """Check that the fields belong to the condition, and are within its bounds."""
     on: AlertOn = given["on"]
     condition = CONDITIONS[on]
     allowed = ([condition.filter] if condition.filter else []) + list(condition.thresholds)

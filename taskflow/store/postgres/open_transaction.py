@@ -41,7 +41,7 @@ class _Call(Generic[T]):
 
     def execute(self, connection: Connection, token: trio.lowlevel.TrioToken) -> None:
         """Do the work, in the thread of the connection."""
-        with contextlib.suppress(InvalidStateError):  # nobody waits for it any more
+        with contextlib.suppress(InvalidStateError):  # the caller was cancelled
             try:
                 with mapped_errors():
                     self._outcome.set_result(self._work(connection))

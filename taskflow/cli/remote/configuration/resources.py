@@ -83,7 +83,7 @@ class Section(abc.ABC):
 
     @abc.abstractmethod
     def sent(self, given: Fields, current: Fields | None) -> Fields:
-        """Return the fields of a change: those that are not given stay as they are."""
+        """Return the fields of a change; other fields stay as they are."""
 
 
 class Queues(Section):

@@ -220,7 +220,7 @@ WHERE s.name = coalesce(%(name)s, s.name) AND t.status = 'FAILED'
 ORDER BY s.name LIMIT %(limit)s
 
 -- name: overdue_schedules
--- Times that have not been processed yet, and those that were processed late a moment ago.
+-- Times that have not been processed yet, and times that were processed late a moment ago.
 SELECT late.name, min(late.at), extract(epoch FROM max(late.fired_at - late.at))::float8
 FROM (
     SELECT name, next_at AS at, now() AS fired_at FROM taskflow_schedules
