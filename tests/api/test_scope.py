@@ -239,7 +239,8 @@ WHOLE = {
     "showHeartbeat": "/heartbeats/backup",
     "showHeartbeatHistory": "/heartbeats/backup/history",
 }
-# Heartbeats are of no queue: test_heartbeats.py; changes of several resources: test_configuration.py.
+# Heartbeats are of no queue: test_heartbeats.py.
+# Changes of several resources: test_configuration.py.
 WHOLE_WRITES = {
     *("putHeartbeat", "patchHeartbeat", "rotateHeartbeat", "deleteHeartbeat"),
     "applyConfiguration",

@@ -1871,8 +1871,10 @@ export interface ResourceChange {
  * - `topic`: A topic, without its endpoints.
  * - `endpoint`: An endpoint of a topic: the name of the topic, a slash and its name.
  * - `schedule`: A schedule.
+ * - `heartbeat`: A heartbeat.
+ * - `alert`: An alert.
  */
-export type ResourceKind = "credential" | "queue" | "topic" | "endpoint" | "schedule";
+export type ResourceKind = "credential" | "queue" | "topic" | "endpoint" | "schedule" | "heartbeat" | "alert";
 
 /**
  * What happened to a resource.
