@@ -68,7 +68,9 @@ def test_headers_of_an_attacker(wrong):
 
 
 @pytest.mark.parametrize(
-    "secrets", ["", [], "whsec_", "whsec_é", SECRET[:-1], [SECRET, ""], [None]]
+    "secrets",
+    ["", [], "whsec_", "whsec_é", SECRET[:-1], [SECRET, ""], [None]],
+    ids=["empty", "none", "no value", "letters", "too short", "one empty", "one none"],
 )
 def test_invalid_secrets(secrets):
     """They are named as the reason, and not repeated."""
