@@ -70,6 +70,24 @@ def test_a_kill_in_the_middle(tmp_path, tasks, migrated_url, is_killed):
     assert every_seconds(tasks) == [600.0 if is_killed else 900.0] * 3
 
 
+def test_unreadable_rows_are_replaced(tmp_path, tasks):
+    """Lists do not show them, so a plan creates them: it is applied, and they can be read again."""
+    settings = {"DATABASE_URL": tasks.url, "TASKFLOW_WEBHOOK_SECRETS": SECRET}
+    alert = {"on": "node_lost", "to": [{"kind": "webhook", "url": "http://127.0.0.1:9/"}]}
+    changes = [
+        {**change("heartbeat", "bad", {"every_seconds": 900}), "before": None},
+        {**change("alert", "bad", alert), "before": None},
+    ]
+    with running("serve", tmp_path, **settings) as node:
+        assert node.ask("POST", "/config", {"changes": changes}).status == 200
+        tasks.execute("UPDATE taskflow_heartbeat_monitors SET state = 'unknown to this version'")
+        tasks.execute("UPDATE taskflow_alerts SET definition = '{}'")
+        assert [node.ask("GET", path).body for path in ("/heartbeats", "/alerts")] == [[], []]
+        assert node.ask("POST", "/config", {"changes": changes}).status == 200
+        for path in ("/heartbeats/bad", "/alerts/bad"):
+            assert node.ask("GET", path).status == 200
+
+
 def every_seconds(tasks) -> list[float]:
     """The interval of each stored resource."""
     rows = [
