@@ -83,7 +83,7 @@ _json_option: Final = click.option(
 
 @click.group("config", cls=Commands)
 def config_command() -> None:
-    """Manage queues, schedules, heartbeats, topics and credentials as a file.
+    """Manage queues, schedules, heartbeats, topics, credentials and alerts as a file.
 
     The file says which settings these have; settings that it does not name stay as they are, and
     null resets one. ${NAME} in a text is a variable of the environment.
