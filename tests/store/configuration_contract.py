@@ -215,6 +215,24 @@ class ConfigurationContract:
         for part in (store.heartbeat_monitors, store.alerts):
             assert await part.get("other") is not None
 
+    async def test_pings_and_evaluations_do_not_hold_up_other_changes(self, store):
+        """They come all the time; a change of queues is made once beside them."""
+        await make_all(store)
+        pinged = (await store.heartbeat_monitors.get("backup")).monitor.ping_id
+        calls = 0
+
+        async def work(stored):
+            nonlocal calls
+            calls += 1
+            await stored.queues.change("other", limited_to(calls))
+            assert await store.heartbeat_monitors.ping(pinged, NewPing())
+            assert (await store.alerts.take_due(every_seconds=0.0)).alerts
+
+        await store.configure(work)
+        assert calls == 1
+        assert len((await store.heartbeat_monitors.history("backup")).pings) == 1
+        assert (await store.queues.get("other")).max_concurrency == 1
+
     async def test_caches_and_waits_learn_of_it(self, store):
         """Copies in memory are stale afterwards, and a wait for due schedules ends."""
         readings = [store.topics.reading(), store.credentials.reading()]
