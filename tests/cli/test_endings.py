@@ -71,6 +71,26 @@ REMOTE = [
     ("schedules", "put", "x", "http://x.invalid/", "--every", "60"),
     ("schedules", "delete", "x"),
     ("schedules", "run", "x"),
+    ("heartbeats",),
+    ("heartbeats", "list"),
+    ("heartbeats", "show", "x"),
+    ("heartbeats", "history", "x"),
+    ("heartbeats", "url", "x"),
+    ("heartbeats", "put", "x", "--every", "1h"),
+    ("heartbeats", "pause", "x"),
+    ("heartbeats", "resume", "x"),
+    ("heartbeats", "rotate", "x"),
+    ("heartbeats", "delete", "x"),
+    ("alerts",),
+    ("alerts", "list"),
+    ("alerts", "show", "x"),
+    ("alerts", "history", "x"),
+    ("alerts", "put", "x", "-f", "credential.json"),
+    ("alerts", "test", "x"),
+    ("alerts", "silence", "x", "1h"),
+    ("alerts", "unsilence", "x"),
+    ("alerts", "delete", "x"),
+    ("failures",),
     ("credentials",),
     ("credentials", "list"),
     ("credentials", "show", "x"),
@@ -86,7 +106,10 @@ REMOTE = [
     ("hosts",),
     ("bench", "-n", "1"),
 ]
-WITHOUT_TIMEOUT = {("queues",), ("groups",), ("topics",), ("schedules",), ("credentials",)}
+WITHOUT_TIMEOUT = {
+    *(("queues",), ("groups",), ("topics",), ("schedules",), ("credentials",)),
+    *(("heartbeats",), ("alerts",)),
+}
 
 
 def names(command) -> str:

@@ -112,6 +112,7 @@ def _url(*, name: str, service: RemoteService) -> None:
     """Print the ping URL of a heartbeat. Who knows it can ping, and nothing else.
 
     \b
+      taskflow heartbeats url backup
       curl -fsS --retry 5 $(taskflow heartbeats url backup)
     """
     heartbeat = service.call(lambda client: client.heartbeats.get(name))
