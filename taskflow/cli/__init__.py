@@ -32,10 +32,9 @@ Start with `taskflow serve`, and in another terminal:
   taskflow list --status FAILED --since 1h
   taskflow stats --watch
 
-Commands on tasks, groups, topics, queues, schedules, credentials, heartbeats and alerts call the
-service at TASKFLOW_URL (default: http://127.0.0.1:8080), and send it the key in TASKFLOW_API_KEY.
-Settings are read from the environment and from .env in the working directory. Every command has
---help with examples.
+The commands below "Tasks" and "Operate" call the service at TASKFLOW_URL (default:
+http://127.0.0.1:8080), and send it the key in TASKFLOW_API_KEY. Settings are read from the
+environment and from .env in the working directory. Every command has --help with examples.
 """
 
 _STATUSES: Final = """
