@@ -32,10 +32,9 @@ Start with `taskflow serve`, and in another terminal:
   taskflow list --status FAILED --since 1h
   taskflow stats --watch
 
-Commands on tasks, failures, groups, topics, queues, schedules, heartbeats, alerts, credentials and
-the configuration call the service at TASKFLOW_URL (default: http://127.0.0.1:8080), and send it the
-key in TASKFLOW_API_KEY. Settings are read from the environment and from .env in the working
-directory. Every command has --help with examples.
+The commands below "Tasks" and "Operate" call the service at TASKFLOW_URL (default:
+http://127.0.0.1:8080), and send it the key in TASKFLOW_API_KEY. Settings are read from the
+environment and from .env in the working directory. Every command has --help with examples.
 """
 
 _STATUSES: Final = """
@@ -93,7 +92,7 @@ main = Sections(
             "credentials": Entry(f"{_REMOTE}.credentials", "Create, show and delete credentials."),
             "config": Entry(
                 f"{_REMOTE}.configuration.commands",
-                "Manage queues, schedules, heartbeats, topics, credentials and alerts as a file.",
+                "Manage queues, schedules, alerts and more as a file.",
             ),
             "stats": Entry(f"{_REMOTE}.monitoring", "Count tasks by queue and status."),
             "nodes": Entry(f"{_REMOTE}.monitoring", "List the processes that run tasks."),

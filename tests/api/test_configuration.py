@@ -13,6 +13,8 @@ from tests.api.live import LiveServer
 
 URL = "https://example.com/hook?token=abc"
 CREDENTIAL = {"kind": "bearer", "token": "s3cr3t", "hosts": ["example.com"]}
+ALERT = {"on": "heartbeat_missed", "heartbeat": "h", "to": [{"kind": "webhook", "url": URL}]}
+HEARTBEAT = {"every_seconds": 900}
 SCHEDULE = {"every_seconds": 60, "task": {"payload": URL, "credential": "c"}}
 
 
@@ -21,22 +23,27 @@ def change(kind: str, name: str, fields: object, **more) -> dict[str, object]:
 
 
 ALL = [
+    change("alert", "a", ALERT, before=None),
+    change("heartbeat", "h", HEARTBEAT, before=None),
     change("schedule", "s", SCHEDULE, before=None),
     change("endpoint", "t/e", {"url": URL, "credential": "c"}, before=None),
     change("topic", "t", {"queue": "q"}, before=None),
     change("queue", "q", {"rate": 5, "credential": "c"}, before={"rate": None, "paused": False}),
     change("credential", "c", CREDENTIAL, before=None),
 ]
-PATHS = ("/schedules/s", "/topics/t/endpoints/e", "/topics/t", "/queues/q", "/credentials/c")
+PATHS = (
+    *("/alerts/a", "/heartbeats/h", "/schedules/s"),
+    *("/topics/t/endpoints/e", "/topics/t", "/queues/q", "/credentials/c"),
+)
 
 
 @pytest.fixture
 def service(module_server):
     """A service without these resources."""
-    for path in PATHS[:3]:
+    for path in PATHS[:5]:
         module_server.ask("DELETE", path)
     module_server.ask("PUT", "/queues/q", b'{"paused": false, "egress_proxy": null}')
-    module_server.ask("DELETE", PATHS[4])
+    module_server.ask("DELETE", PATHS[6])
     return module_server
 
 
@@ -53,7 +60,7 @@ def made(server, *changes) -> list[str]:
 def shown(server) -> list[int]:
     """The statuses of these resources; of the queue, whether it has settings."""
     statuses = [server.ask("GET", path).status for path in PATHS]
-    statuses[3] = 200 if server.ask("GET", PATHS[3]).json.get("rate") else 404
+    statuses[5] = 200 if server.ask("GET", PATHS[5]).json.get("rate") else 404
     return statuses
 
 
@@ -64,12 +71,12 @@ def pointers_of(answer, status: int = 422) -> dict[str, str]:
 def test_the_order_does_not_matter(service):
     """What others refer to is made first and deleted last."""
     answer = config(service, *ALL)
-    assert answer.json["changes"][0] == {"kind": "schedule", "name": "s", "outcome": "created"}
-    assert shown(service) == [200] * 5
-    assert made(service, *({**one, "before": {}} for one in ALL)) == ["changed"] * 5
+    assert answer.json["changes"][0] == {"kind": "alert", "name": "a", "outcome": "created"}
+    assert shown(service) == [200] * 7
+    assert made(service, *({**one, "before": {}} for one in ALL)) == ["changed"] * 7
     deletions = [{**one, "fields": None, "before": {}} for one in ALL]
-    assert made(service, *deletions[::-1]) == ["deleted"] * 5
-    assert shown(service) == [404] * 5
+    assert made(service, *deletions[::-1]) == ["deleted"] * 7
+    assert shown(service) == [404] * 7
 
 
 @pytest.mark.parametrize(
@@ -79,6 +86,12 @@ def test_the_order_does_not_matter(service):
          422, "schedule s: cron must have five fields"),
         (change("schedule", "s", {"every_seconds": 1, "task": {"payload": 1, "credential": "d"}}),
          422, "schedule s: there is no credential d"),
+        (change("heartbeat", "h", {"grace_seconds": 5}), 422, "heartbeat h: either cron or every"),
+        (change("alert", "a", {**ALERT, "rate": 0.5}), 422, "alert a: rate does not belong to"),
+        (change("alert", "a", {**ALERT, "to": [{"kind": "slack", "url": "https://a.example/***"}]}),
+         422, "alert a: the URL has *** in place"),
+        (change("alert", "none", None), 404, "alert none: No alert has this name."),
+        (change("heartbeat", "none", None), 404, "heartbeat none: No heartbeat has this name."),
         (change("endpoint", "none/e", {"url": URL}), 404, "endpoint none/e: its topic does not"),
         (change("endpoint", "t/e", {"url": "https://***@example.com/"}), 422, "endpoint t/e: "),
         (change("topic", "none", None), 404, "topic none: No topic has this name."),
@@ -90,7 +103,7 @@ def test_one_rejection_leaves_nothing(service, last, status, words):
     """Each is rejected at another moment; the rest is not made, and the message names it."""
     rest = [one for one in ALL if (one["kind"], one["name"]) != (last["kind"], last["name"])]
     check_problem(config(service, *rest, last), status, words)
-    assert shown(service) == [404] * 5
+    assert shown(service) == [404] * 7
 
 
 def test_a_credential_that_is_used(service):
@@ -99,7 +112,7 @@ def test_a_credential_that_is_used(service):
     gone = change("credential", "c", None)
     answer = config(service, change("queue", "q", None), gone)
     check_problem(answer, 409, "credential c: the credential c is used by schedule s, endpoint t/e")
-    assert shown(service) == [200] * 5
+    assert shown(service) == [200] * 7
     answer = config(service, gone, change("queue", "q", {"credential": "c"}))
     check_problem(answer, 422, "queue q: there is no credential c")
 
@@ -119,6 +132,8 @@ def test_a_stale_plan(service):
         change("schedule", "s", SCHEDULE, before={"every_seconds": 60.0, "missed": "skip"}),
         change("endpoint", "t/e", None, before={"url": before["url"]}),
         change("credential", "c", CREDENTIAL, before={"kind": "bearer", "hosts": ["a", "b"] * 30}),
+        change("heartbeat", "h", HEARTBEAT, before={"every_seconds": 60, "paused": False}),
+        change("alert", "a", ALERT, before={"on": "heartbeat_missed", "minimum": 2}),
     )
     assert pointers_of(answer, 412) == {
         "#/changes/0/before/rate": 'queue q: rate is {"per_second":7.0,"burst":1}, and was '
@@ -127,9 +142,11 @@ def test_a_stale_plan(service):
         "#/changes/2/before": "schedule s2 does not exist any more",
         "#/changes/3/before/missed": 'schedule s: missed is "once", and was "skip"',
         "#/changes/5/before/hosts": "credential c: hosts has another value now",
+        "#/changes/6/before/every_seconds": "heartbeat h: every_seconds is 900.0, and was 60",
+        "#/changes/7/before/minimum": "alert a: minimum is null, and was 2",
     }
-    assert "6 in all" not in answer.json["detail"]
-    assert answer.json["detail"].endswith("; and so on, 5 in all; nothing was changed")
+    assert "8 in all" not in answer.json["detail"]
+    assert answer.json["detail"].endswith("; and so on, 7 in all; nothing was changed")
     assert answer.json["type"] == "/problems/configuration-changed"
     assert service.ask("GET", "/queues/q").json["paused"] is False
     unseen = change("endpoint", "t/e", None, before={"updated_at": before["updated_at"]})
@@ -144,7 +161,32 @@ def test_without_a_precondition(service):
     assert "abc" not in json.dumps(masked)
     assert made(service, change("endpoint", "t/e", {**masked, "timeout_seconds": 9})) == ["changed"]
     assert service.ask("GET", "/topics/t/endpoints/e").json["timeout_seconds"] == 9
+    shown_alert = service.ask("GET", "/alerts/a").json
+    assert "abc" not in json.dumps(shown_alert)
+    assert made(service, change("alert", "a", {**shown_alert, "paused": True})) == ["changed"]
+    assert service.ask("GET", "/alerts/a").json["to"] == shown_alert["to"]
+    ping_url = service.ask("GET", "/heartbeats/h").json["ping_url"]
+    assert made(service, change("heartbeat", "h", {"cron": "0 2 * * *"})) == ["changed"]
+    assert service.ask("GET", "/heartbeats/h").json["ping_url"] == ping_url
     assert made(service) == []
+
+
+def test_an_evaluated_alert_and_a_pinged_heartbeat_are_as_planned(service):
+    """What happens to them is no change of what a client sets."""
+    made(service, *ALL)
+    fields = [service.ask("GET", path).json for path in PATHS[:2]]
+    url = fields[1]["ping_url"]
+    assert service.ask("POST", url[url.index("/ping/") :]).status == 204
+    assert service.ask("POST", "/alerts/a/silence", b'{"seconds": 60}').status == 200
+    assert service.ask("POST", "/alerts/a/test").status == 201
+    alert_before = {name: fields[0][name] for name in (*ALERT, "paused", "updated_at")}
+    heartbeat_before = {name: fields[1][name] for name in ("every_seconds", "updated_at")}
+    changes = [
+        change("alert", "a", ALERT, before=alert_before),
+        change("heartbeat", "h", HEARTBEAT, before=heartbeat_before),
+    ]
+    assert made(service, *changes) == ["changed", "changed"]
+    check_problem(config(service, *changes), 412, "alert a: it was changed")
 
 
 @pytest.mark.parametrize(
@@ -217,11 +259,12 @@ def test_roles():
             )
 
         queue = change("queue", "mail", {"rate": 1})
-        assert asked("w", queue).status == 200
+        assert asked("w", queue, *ALL[:2]).status == 200
+        check_problem(asked("s", ALL[0]), 403, "all queues")
         check_problem(asked("s", queue), 403, "all queues")
-        check_problem(asked("w", queue, ALL[4]), 403, "credentials need a key with the role admin")
+        check_problem(asked("w", queue, ALL[6]), 403, "credentials need a key with the role admin")
         check_problem(asked("w", change("credential", "c", None)), 403, "role admin")
         proxy = change("queue", "mail", {"egress_proxy": "direct"})
-        check_problem(asked("w", ALL[2], proxy), 403, "queue mail: egress_proxy needs a key")
-        assert asked("a", *ALL, proxy).status == 200
+        check_problem(asked("w", ALL[4], proxy), 403, "queue mail: egress_proxy needs a key")
+        assert asked("a", *ALL[2:], proxy).status == 200
         check_problem(asked("w", change("queue", "mail", None)), 403, "egress_proxy needs a key")

@@ -56,7 +56,14 @@ schedules:
   sync: {every_seconds: 60, task: {payload: https://example.com/}, start_at: 2026-01-01T00:00:00Z}
 heartbeats:
   backup: {cron: 30 2 * * *, timezone: Europe/Berlin, grace_seconds: 1800, description: Nightly}
+alerts:
+  missed:
+    on: heartbeat_missed
+    heartbeat: backup
+    to: [{kind: webhook, url: "https://example.com/alerts?token=abc"}]
+  failed: {on: task_failed, queue: mail, minimum: 5, to: [{kind: slack, url: "${SLACK_URL}"}]}
 """
+SLACK_URL = "https://hooks.slack.com/services/T0/B0/s3cr3t"
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -72,13 +79,13 @@ def server(request) -> Iterator[LiveServer]:
 
 @pytest.fixture
 def cli(server, tmp_path) -> CommandLine:
-    return CommandLine(tmp_path, url=server.url, BILLING_TOKEN="t0ken")
+    return CommandLine(tmp_path, url=server.url, BILLING_TOKEN="t0ken", SLACK_URL=SLACK_URL)
 
 
 @pytest.fixture
 def lone(tmp_path) -> CommandLine:
     """The command line without a service."""
-    return CommandLine(tmp_path, url=None, BILLING_TOKEN="t0ken")
+    return CommandLine(tmp_path, url=None, BILLING_TOKEN="t0ken", SLACK_URL=SLACK_URL)
 
 
 def write(tmp_path, text: str) -> None:
@@ -95,7 +102,7 @@ def test_a_file_is_applied_once(cli, server, tmp_path):
     """A plan shows each field and changes nothing; after an apply there is nothing to change."""
     write(tmp_path, FILE)
     planned = config(cli, "plan", "--check", code=1)
-    assert planned.lines[-1] == "6 to create, 2 to change"
+    assert planned.lines[-1] == "8 to create, 2 to change"
     assert "+ credential billing" in planned.lines
     assert "    token: (not shown)" in planned.lines
     assert "t0ken" not in planned.out
@@ -104,6 +111,7 @@ def test_a_file_is_applied_once(cli, server, tmp_path):
     assert applied.out == planned.out
     for command in ("plan", "apply"):
         assert config(cli, command).out == "nothing to change\n"
+    assert not any("s3cr3t" in command for command in (planned.out, applied.out))
     queue = server.ask("GET", "/queues/mail").json
     assert (queue["max_concurrency"], queue["credential"]) == (10, "billing")
     schedule = server.ask("GET", "/schedules/report").json
@@ -163,9 +171,12 @@ def test_a_change_of_each_kind(cli, server, tmp_path):
     text = text.replace("hosts: [api.example.com]", "hosts: [api.example.org]").replace(
         "max_attempts: 3", "max_attempts: 4"
     )
+    text = text.replace("grace_seconds: 1800", "grace_seconds: 900").replace(
+        "minimum: 5", "minimum: 6"
+    )
     write(tmp_path, text)
     planned = config(cli, "apply").lines
-    assert planned[-1] == "4 to change"
+    assert planned[-1] == "6 to change"
     assert '    cron: "30 6 * * MON-FRI" -> "0 7 * * MON-FRI"' in planned
     assert "    every_seconds: 60.0 -> null" in planned
     assert config(cli, "plan").out == "nothing to change\n"
@@ -238,7 +249,7 @@ def test_an_export_changes_nothing(cli, tmp_path):
     config(cli, "apply")
     exported = config(cli, "export").out
     assert "credentials" not in yaml.safe_load(exported)
-    assert not any(secret in exported for secret in ("t0ken", "abc", "secret"))
+    assert not any(secret in exported for secret in ("t0ken", "abc", "secret", "s3cr3t"))
     write(tmp_path, exported)
     assert config(cli, "plan", "--prune").out == "nothing to change\n"
 
@@ -252,18 +263,39 @@ def test_credentials_are_sent_again(cli, server, tmp_path):
     assert server.ask("GET", "/credentials/billing").json["updated_at"] > before
 
 
+def test_an_export_can_be_changed_and_applied(cli, server, tmp_path):
+    """What is exported can be changed and applied: masked URLs stay as they are."""
+    write(tmp_path, FILE)
+    config(cli, "apply")
+    before = server.ask("GET", "/alerts/failed").json["to"]
+    exported = yaml.safe_load(config(cli, "export").out)
+    assert set(exported) == {"queues", "topics", "schedules", "heartbeats", "alerts"}
+    exported["alerts"]["failed"]["every_seconds"] = 60
+    exported["heartbeats"]["backup"]["paused"] = True
+    write(tmp_path, yaml.safe_dump(exported))
+    assert config(cli, "apply").lines[-1] == "2 to change"
+    assert config(cli, "plan").out == "nothing to change\n"
+    alert = server.ask("GET", "/alerts/failed").json
+    assert (alert["every_seconds"], alert["to"]) == (60, before)
+    assert server.ask("GET", "/heartbeats/backup").json["state"] == "paused"
+
+
 def test_a_rejection(cli, server, tmp_path):
     """The service rejects the last change: nothing is changed, and the message names the place."""
     write(
         tmp_path,
         "queues: {a: {rate: 1}}\n"
         "topics: {t: {queue: a}}\n"
-        "schedules: {s: {every_seconds: 60, task: {payload: x, credential: unknown}}}\n",
+        "schedules: {s: {every_seconds: 60, task: {payload: x, credential: unknown}}}\n"
+        "heartbeats: {h: {every_seconds: 60}}\n"
+        "alerts: {a: {on: node_lost, to: [{kind: webhook, url: 'http://127.0.0.1:9/'}]}}\n",
     )
     result = config(cli, "apply", code=ExitStatus.USAGE)
     assert result.out == ""
     assert result.err.splitlines()[0] == "nothing was changed"
     assert "schedule s: there is no credential unknown" in result.err
+    assert server.ask("GET", "/heartbeats").json == []
+    assert server.ask("GET", "/alerts").json == []
     assert server.ask("GET", "/schedules").json == []
     assert server.ask("GET", "/topics").json == []
     assert server.ask("GET", "/queues/a").status == 404
@@ -444,7 +476,7 @@ def test_invalid_files(lone, tmp_path, text, complaints):
 def test_a_valid_file(lone, tmp_path):
     """Without a service; from a file, and from standard input. $${ is no reference."""
     write(tmp_path, FILE)
-    assert config(lone, "validate").out == "taskflow.yaml is valid: 9 resources\n"
+    assert config(lone, "validate").out == "taskflow.yaml is valid: 11 resources\n"
     write(tmp_path, "queues: {}\nschedules: {s: {every_seconds: 1, task: {payload: '$${X}'}}}")
     assert config(lone, "validate").out == "taskflow.yaml is valid: 1 resource\n"
     assert config(lone, "validate", "--file", "-").out == "- is valid: 0 resources\n"
@@ -495,11 +527,14 @@ def test_an_export_keeps_texts_that_look_like_references():
 
 
 def test_the_schema(lone):
-    """The JSON Schema accepts the example, and rejects a misspelled field."""
+    """The JSON Schema accepts the example and references, and rejects a misspelled field."""
     printed = json.loads(config(lone, "schema").out)
     assert printed == json.loads(json.dumps(schema()))
     validator = jsonschema_rs.validator_for(printed)
-    document = yaml.safe_load(FILE)
+    document = loaded(FILE, "taskflow.yaml")
     document["schedules"]["sync"]["start_at"] = "2026-01-01T00:00:00Z"
     assert [error.message for error in validator.iter_errors(document)] == []
     assert not validator.is_valid({"queues": {"mail": {"rat": 1}}})
+    for credential, is_valid in (("billing", True), ("${NAME}", True), ("a b", False)):
+        assert validator.is_valid({"queues": {"mail": {"credential": credential}}}) is is_valid
+    assert not validator.is_valid({"queues": {"${NAME}": {"rate": 1}}})

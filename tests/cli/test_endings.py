@@ -76,11 +76,28 @@ REMOTE = [
     ("heartbeats", "show", "x"),
     ("heartbeats", "history", "x"),
     ("heartbeats", "url", "x"),
+<<<<<<< HEAD
     ("heartbeats", "put", "x", "--every", "60"),
+=======
+    ("heartbeats", "put", "x", "--every", "1h"),
+>>>>>>> cfg
     ("heartbeats", "pause", "x"),
     ("heartbeats", "resume", "x"),
     ("heartbeats", "rotate", "x"),
     ("heartbeats", "delete", "x"),
+<<<<<<< HEAD
+=======
+    ("alerts",),
+    ("alerts", "list"),
+    ("alerts", "show", "x"),
+    ("alerts", "history", "x"),
+    ("alerts", "put", "x", "-f", "credential.json"),
+    ("alerts", "test", "x"),
+    ("alerts", "silence", "x", "1h"),
+    ("alerts", "unsilence", "x"),
+    ("alerts", "delete", "x"),
+    ("failures",),
+>>>>>>> cfg
     ("credentials",),
     ("credentials", "list"),
     ("credentials", "show", "x"),
@@ -97,12 +114,17 @@ REMOTE = [
     ("bench", "-n", "1"),
 ]
 WITHOUT_TIMEOUT = {
+<<<<<<< HEAD
     ("queues",),
     ("groups",),
     ("topics",),
     ("schedules",),
     ("credentials",),
     ("heartbeats",),
+=======
+    *(("queues",), ("groups",), ("topics",), ("schedules",), ("credentials",)),
+    *(("heartbeats",), ("alerts",)),
+>>>>>>> cfg
 }
 
 

@@ -17,6 +17,7 @@ NAMED = re.compile(r"\b(?:one|an?) ([A-Z]\w+)(?= object|\b)")
 REPORTS = {("bench",), ("config", "apply"), ("config", "plan"), ("doctor",)}
 URL = "http://127.0.0.1:9/"
 SECRET = '{"kind": "bearer", "token": "of-the-test", "hosts": ["x.invalid"]}'
+ALERT = '{"on": "node_lost", "to": [{"kind": "webhook", "url": "http://127.0.0.1:9/"}]}'
 # In order: each needs what the ones before it have made. ID is the id of the task, and GROUP is the
 # id of the group.
 COMMANDS = (
@@ -65,6 +66,20 @@ COMMANDS = (
     ("credentials", "put", "json", "--file", "credential.json"),
     ("credentials", "list"),
     ("credentials", "show", "json"),
+    ("heartbeats", "put", "json", "--every", "1d"),
+    ("heartbeats", "list"),
+    ("heartbeats", "show", "json"),
+    ("heartbeats", "pause", "json"),
+    ("heartbeats", "resume", "json"),
+    ("heartbeats", "rotate", "json"),
+    ("heartbeats", "history", "json"),
+    ("alerts", "put", "json", "--file", "alert.json"),
+    ("alerts", "list"),
+    ("alerts", "show", "json"),
+    ("alerts", "test", "json"),
+    ("alerts", "silence", "json", "2h"),
+    ("alerts", "unsilence", "json"),
+    ("alerts", "history", "json"),
     ("stats",),
     ("nodes",),
     ("hosts",),
@@ -89,7 +104,8 @@ def test_groups_with_a_list(tmp_path):
     with LiveServer(database_url="memory://") as server:
         cli = CommandLine(tmp_path, url=server.url)
         cli.ok("queues", "put", "mail", "--rate", 1)
-        for group in ("queues", "groups", "schedules", "topics", "credentials"):
+        groups = ("queues", "groups", "schedules", "topics", "credentials", "heartbeats", "alerts")
+        for group in groups:
             assert cli.ok(group, "--json").out == cli.ok(group, "list", "--json").out
             assert f"taskflow {group} [OPTIONS] [COMMAND]" in cli.ok(group, "--help").out
         assert cli.ok("queues").out == cli.ok("queues", "list").out
@@ -100,6 +116,7 @@ def test_groups_with_a_list(tmp_path):
 
 def test_objects_are_those_of_the_document(tmp_path):
     (tmp_path / "credential.json").write_text(SECRET)
+    (tmp_path / "alert.json").write_text(ALERT)
     with LiveServer(database_url="memory://") as server:
         cli = CommandLine(tmp_path, url=server.url)
         ids: dict[str, str] = {}

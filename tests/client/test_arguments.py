@@ -48,7 +48,8 @@ def test_the_types_have_the_fields_that_are_declared():
 
 def methods(client):
     """All public methods that ask the service, with names of their parameters."""
-    for owner in (client, client.queues, client.schedules):
+    resources = (client.queues, client.schedules, client.heartbeats, client.alerts)
+    for owner in (client, *resources, client.configuration):
         for name, method in inspect.getmembers(owner, callable):
             if not name.startswith("_") and name not in ("aclose", "close", "from_environment"):
                 yield f"{type(owner).__name__.removeprefix('Blocking')}.{name}", method
@@ -56,7 +57,18 @@ def methods(client):
 
 def parameters(method):
     """Return the names of its parameters, and valid values for the required ones."""
-    usable = {"task_id": TASK, "name": "x", "items": [1], "payload": 1, "task": 1}
+    usable = {
+        "task_id": TASK,
+        "failure_id": TASK,
+        "name": "x",
+        "items": [1],
+        "payload": 1,
+        "task": 1,
+        "alert": {},
+        "change": {},
+        "seconds": 1,
+        "changes": [],
+    }
     found = inspect.signature(method).parameters
     names = [n for n, p in found.items() if p.kind is not p.VAR_KEYWORD]
     needed = {n: usable[n] for n in names if found[n].default is inspect.Parameter.empty}

@@ -77,9 +77,9 @@ class AlertContract(StoreContract):
         await self.alert(store)
 
         def change(_: StoredAlert | None) -> AlertDefinition:
-            raise ValueError
+            raise ValueError("invalid")
 
-        with pytest.raises(ValueError, match=""):
+        with pytest.raises(ValueError, match="invalid"):
             await store.alerts.put("mail", change)
         assert (await store.alerts.get("mail")).definition == definition()
 

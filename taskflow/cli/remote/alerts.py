@@ -13,7 +13,7 @@ from taskflow.cli.output import Column
 from taskflow.cli.remote.input_lines import STANDARD_INPUT, json_fields_of
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.remote.values import DURATION
-from taskflow.cli.sections import Commands
+from taskflow.cli.sections import ListCommands
 from taskflow.cli.text import moment_and_age
 from taskflow.client.asynchronous.client import Client
 from taskflow.model.alerts import FILTERS, THRESHOLDS, Alert, AlertNotification
@@ -34,9 +34,8 @@ _NOTIFICATION_COLUMNS: Final = (
 )
 
 
-@click.group("alerts", cls=Commands, invoke_without_command=True)
-@click.pass_context
-def alerts_command(ctx: click.Context) -> None:
+@click.group("alerts", cls=ListCommands)
+def alerts_command() -> None:
     """Create, test, silence and delete alerts; without a subcommand, list them.
 
     An alert notifies people by e-mail, chat or webhook when tasks fail, a queue waits, a schedule
@@ -48,8 +47,6 @@ def alerts_command(ctx: click.Context) -> None:
       taskflow alerts test mail-failures
       taskflow alerts silence mail-failures 2h
     """
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(_list_alerts)
 
 
 @alerts_command.command("list")

@@ -60,7 +60,7 @@ def failures_command(  # noqa: PLR0913 - each is an option
     as_json: bool,
     service: RemoteService,
 ) -> None:
-    """List what fails: FAILED tasks that have the same cause, as one.
+    """List what fails, grouped by cause: FAILED tasks that have the same cause are one failure.
 
     --failure of the commands for tasks selects the tasks of a failure.
 

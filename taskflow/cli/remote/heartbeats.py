@@ -13,7 +13,7 @@ from taskflow.cli import output
 from taskflow.cli.output import Column
 from taskflow.cli.remote.options import declared_option
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
-from taskflow.cli.sections import Commands
+from taskflow.cli.sections import ListCommands
 from taskflow.cli.text import moment, moment_and_age
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.errors import NotFound
@@ -44,9 +44,8 @@ _REPLACED: Final[Mapping[str, dict[str, None]]] = {
 }
 
 
-@click.group("heartbeats", cls=Commands, invoke_without_command=True)
-@click.pass_context
-def heartbeats_command(ctx: click.Context) -> None:
+@click.group("heartbeats", cls=ListCommands)
+def heartbeats_command() -> None:
     """Watch jobs that run elsewhere; without a subcommand, list all heartbeats.
 
     A job requests the ping URL of its heartbeat each time that it has run. If no ping arrives in
@@ -57,8 +56,6 @@ def heartbeats_command(ctx: click.Context) -> None:
       taskflow heartbeats url backup
       taskflow heartbeats
     """
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(_list_heartbeats)
 
 
 @heartbeats_command.command("list")
@@ -114,8 +111,12 @@ def _history(*, name: str, as_json: bool, service: RemoteService) -> None:
 def _url(*, name: str, service: RemoteService) -> None:
     """Print the ping URL of a heartbeat. Who knows it can ping, and nothing else.
 
-    \b
-      taskflow heartbeats url backup
+        \b
+          taskflow heartbeats url backup
+    <<<<<<< HEAD
+    =======
+          curl -fsS --retry 5 $(taskflow heartbeats url backup)
+    >>>>>>> cfg
     """
     heartbeat = service.call(lambda client: client.heartbeats.get(name))
     if heartbeat.ping_url is None:

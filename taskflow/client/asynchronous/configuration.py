@@ -34,6 +34,6 @@ class Configuration:
             Rejected: With the status 412, a resource is not as ``before`` says.
             Forbidden: The key may not change resources of one of the kinds.
         """
-        body = json_of({"changes": list(changes)})
+        body = json_of({"changes": changes})
         call = calls.of_configuration(body)
         return (await self._transport.ask(call)).read(AppliedConfiguration)

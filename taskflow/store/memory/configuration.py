@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 import trio
@@ -39,6 +39,9 @@ _STATE: Final[dict[type, tuple[str, ...]]] = {
     MemoryAlerts: ("_alerts", "_taken_at", "_notifications"),
 }
 """The dicts of each part that its verbs change; their values are immutable, or sets."""
+_INDEPENDENT: Final = (MemoryHeartbeatMonitors, MemoryAlerts)
+"""Parts that no other part refers to."""
+_State: TypeAlias = dict[str, dict[Any, Any]]
 
 
 class _DraftAudit(MemoryAudit):
@@ -99,19 +102,31 @@ class MemoryConfiguration:
             before, audit = self._state(), _DraftAudit()
             drafts = _drafts_of(self._parts, audit)
             result = await work(Configuration(**msgspec.structs.asdict(drafts), hold=_hold))
-            if before == self._state():
-                self._replace(drafts, audit)
+            used = list(self._used(drafts, before))
+            if all(_copies_of(part) == was for part, _, was in used):
+                self._replace([(part, draft) for part, draft, _ in used], audit)
                 return result
 
-    def _state(self) -> list[dict[str, dict[Any, Any]]]:
+    def _state(self) -> list[_State]:
         return [_copies_of(part) for part in msgspec.structs.astuple(self._parts)]
 
-    def _replace(self, drafts: ConfigurationParts, audit: _DraftAudit) -> None:
+    def _used(
+        self, drafts: ConfigurationParts, before: Sequence[_State]
+    ) -> Iterator[tuple[Any, Any, _State]]:
+        """Yield the parts with their drafts and former states, without unchanged independent ones.
+
+        Pings and evaluations change those often, and would have the work done again each time.
+        """
+        parts, of_drafts = (msgspec.structs.astuple(one) for one in (self._parts, drafts))
+        for part, draft, was in zip(parts, of_drafts, before, strict=True):
+            if not isinstance(part, _INDEPENDENT) or _copies_of(draft) != was:
+                yield part, draft, was
+
+    def _replace(self, used: Sequence[tuple[Any, Any]], audit: _DraftAudit) -> None:
         """Replace the state by the drafts: others see all of it, or nothing."""
         parts = self._parts
         parts.heartbeat_monitors.begin_watch_if_empty()
-        pairs = zip(msgspec.structs.astuple(parts), msgspec.structs.astuple(drafts), strict=True)
-        for part, draft in pairs:
+        for part, draft in used:
             for name in _STATE[type(part)]:
                 state = getattr(part, name)  # others refer to it
                 state.clear()
@@ -147,7 +162,7 @@ def _draft(part: Part, audit: _DraftAudit, **attributes: object) -> Part:
     return draft
 
 
-def _copies_of(part: object) -> dict[str, dict[Any, Any]]:
+def _copies_of(part: object) -> _State:
     return {
         name: {
             key: set(value) if isinstance(value, set) else value

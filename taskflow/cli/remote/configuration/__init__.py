@@ -1,4 +1,4 @@
-"""``taskflow config``: queues, schedules, topics and credentials in a file.
+"""``taskflow config``: the resources of the service in a file.
 
 ::
 

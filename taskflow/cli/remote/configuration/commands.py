@@ -83,10 +83,11 @@ _json_option: Final = click.option(
 
 @click.group("config", cls=Commands)
 def config_command() -> None:
-    """Manage queues, schedules, heartbeats, topics and credentials as a file.
+    """Manage queues, schedules, alerts and more as a file.
 
-    The file says which settings these have; settings that it does not name stay as they are, and
-    null resets one. ${NAME} in a text is a variable of the environment.
+    The file has queues, topics, endpoints, schedules, heartbeats, alerts and credentials. Settings
+    that it does not name stay as they are, and null resets one. ${NAME} in a text is a variable of
+    the environment.
 
     \b
       taskflow config export > taskflow.yaml

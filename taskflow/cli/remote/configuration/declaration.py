@@ -269,5 +269,20 @@ def schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "taskflow.yaml",
         "$ref": _REFS.format(name="Configuration"),
-        "components": {"schemas": parts},
+        "components": {"schemas": _with_references(parts)},
     }
+
+
+def _with_references(part: Any) -> Any:
+    """Let texts with a pattern be references, too; names cannot be."""
+    if isinstance(part, list):
+        return [_with_references(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    found = {}
+    for name, one in part.items():
+        if name == "pattern" and isinstance(one, str):
+            found[name] = rf"(?:{one})|\$\{{"
+        else:
+            found[name] = one if name == "propertyNames" else _with_references(one)
+    return found
