@@ -4,6 +4,7 @@ The API for Python programs::
 
     Client, BlockingClient       clients over HTTP: on asyncio and Trio, or blocking
     enqueue, enqueue_many        submit tasks in your own transaction, with psycopg
+    verify_webhook               verify a callback, a delivery or a signed request
     Submission                   a task in a list of submissions, with its options
     Task, Result, TaskEvent      what the clients return
     Queue, Schedule, Rate, ...   queues and schedules, and their settings
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         Gone,
         InvalidArgument,
         InvalidEnvironment,
+        InvalidSignature,
         NotFinished,
         NotFound,
         Problem,
@@ -51,17 +53,26 @@ if TYPE_CHECKING:
         Unsuccessful,
     )
     from taskflow.client.options import Options, Submission
-    from taskflow.client.task import BulkResult, Download, Result, Service, Task
+    from taskflow.client.task import (
+        BulkResult,
+        Download,
+        Group,
+        Result,
+        Schedule,
+        Service,
+        Task,
+    )
+    from taskflow.client.webhooks import verify_signature, verify_webhook
     from taskflow.enqueuing import enqueue, enqueue_many
     from taskflow.model.audit import AuditEntry
     from taskflow.model.errors import FieldError, StoreUnusable
     from taskflow.model.event import TaskEvent
-    from taskflow.model.groups import Group, GroupStatus, OnMemberFailure
+    from taskflow.model.groups import GroupStatus, OnMemberFailure
     from taskflow.model.options import Backoff
     from taskflow.model.outcome import ErrorType, KeptResponse
     from taskflow.model.queue_limits import HostLimits, Rate
     from taskflow.model.queues import Queue
-    from taskflow.model.schedule import Missed, NextRuns, Overlap, Schedule
+    from taskflow.model.schedule import Missed, NextRuns, Overlap
     from taskflow.model.sealed_credential import CredentialSummary
     from taskflow.model.task import AttemptRecord, TaskStatus
     from taskflow.model.topic_events import PublishedEvent
@@ -93,6 +104,7 @@ __all__ = [
     "HostLimits",
     "InvalidArgument",
     "InvalidEnvironment",
+    "InvalidSignature",
     "KeptResponse",
     "Missed",
     "NextRuns",
@@ -131,6 +143,8 @@ __all__ = [
     "__version__",
     "enqueue",
     "enqueue_many",
+    "verify_signature",
+    "verify_webhook",
 ]
 
 _HOMES: Final = {
@@ -145,7 +159,7 @@ _HOMES: Final = {
     "ErrorType": "model.outcome",
     "Endpoint": "model.topics",
     "FieldError": "model.errors",
-    "Group": "model.groups",
+    "Group": "client.task",
     "GroupStatus": "model.groups",
     "HostLimits": "model.queue_limits",
     "KeptResponse": "model.outcome",
@@ -159,7 +173,7 @@ _HOMES: Final = {
     "Queue": "model.queues",
     "Rate": "model.queue_limits",
     "Result": "client.task",
-    "Schedule": "model.schedule",
+    "Schedule": "client.task",
     "Service": "client.task",
     "StoreUnusable": "model.errors",
     "Submission": "client.options",
@@ -171,6 +185,8 @@ _HOMES: Final = {
     "Unique": "model.uniqueness",
     "enqueue": "enqueuing",
     "enqueue_many": "enqueuing",
+    "verify_signature": "client.webhooks",
+    "verify_webhook": "client.webhooks",
 }
 
 

@@ -28,6 +28,7 @@ from taskflow.api.metrics import gauge_sampler
 from taskflow.api.request_spans import trace_requests
 from taskflow.cell_service import cells_to_run, migrate_cells, open_cells
 from taskflow.engine import identity
+from taskflow.engine.alerts import AlertEvaluation
 from taskflow.engine.cell_engines import CellEngines
 from taskflow.engine.configured_secrets import read_keyring, read_signer
 from taskflow.engine.context import EngineContext
@@ -423,6 +424,7 @@ async def open_service(
             nursery.start_soon(rejected_keys.run)
             nursery.start_soon(_shut_down_in_order, engine, feed, shutdown, settings)
             nursery.start_soon(reloaded.follow, shutdown.hang_up)
+            nursery.start_soon(AlertEvaluation(store, settings, metrics).run)
             async with trio.open_nursery() as running:
                 running.start_soon(engine.run)
                 with contextlib.nullcontext() if engines is None else partial_reads():

@@ -119,6 +119,7 @@ HOMES = {
         "serving",
         "fetch.token_request",
         "fetch.aws_signature",
+        "model.smtp",
     ),
     "httpx": ("client", "testing"),
 }
@@ -147,8 +148,12 @@ SHARED_NAMES = {
         "credentials",
         "signing_keys",
         "views",
+        "alerts",
+        "heartbeats",
+        "heartbeat_monitors",  # in the store, where the heartbeats of nodes renew leases
     ),
     *("audit", "metrics", "problems", "errors", "settings", "database", "guard", "zones"),
+    "configuration",
     *("interface", "store"),  # what a package offers to the others
     # What is done with it.
     *("submission", "listing", "task_actions", "new_tasks", "filters", "options", "keys"),

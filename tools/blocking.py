@@ -17,7 +17,10 @@ MODULES = (
     "groups.py",
     "topics.py",
     "schedules.py",
+    "heartbeats.py",
+    "configuration.py",
     "credentials.py",
+    "alerts.py",
     "client.py",
 )
 NOTE = "# Written by `python -m tools.blocking` from client/asynchronous/{}: change that.\n\n"

@@ -9,17 +9,21 @@ import msgspec
 from quart_trio import QuartTrio
 
 from taskflow.api import (
+    alerts,
     audit,
     bulk_actions,
     completions,
+    configuration,
     credentials,
     endpoint_actions,
     endpoints,
     grouped_failures,
     groups,
+    heartbeats,
     identity_documents,
     metrics,
     monitoring,
+    pings,
     post_batch,
     post_tasks,
     problem_pages,
@@ -47,6 +51,7 @@ from taskflow.api.live import events, group_events
 from taskflow.api.live.feed import Feed
 from taskflow.api.middleware import Middleware
 from taskflow.api.missing_parts import MissingParts
+from taskflow.api.ping_urls import PingUrls
 from taskflow.api.published_keys import PublishedKeys
 from taskflow.api.quart_app import QuartApp
 from taskflow.api.reference import docs_page
@@ -78,8 +83,12 @@ ROUTES: Final = (
     *endpoint_actions.ROUTES,
     *group_events.ROUTES,
     *schedules.ROUTES,
+    *alerts.ROUTES,
+    *heartbeats.ROUTES,
+    *pings.ROUTES,
     *audit.ROUTES,
     *credentials.ROUTES,
+    *configuration.ROUTES,
     *identity_documents.ROUTES,
     *monitoring.HEALTH_ROUTES,
     *openapi.ROUTES,
@@ -180,6 +189,7 @@ def _services(
         masking=Masking(settings.masked_headers),
         document=DocumentSource(lambda: document(ROUTES, has_keys=has_keys)),
         is_running=is_running,
+        ping_urls=PingUrls(store, settings.public_url),
     )
 
 

@@ -34,6 +34,7 @@ from taskflow.model.topics import (
     StoredEndpoint,
     TopicName,
 )
+from taskflow.schema.known_credentials import KnownCredentials
 from taskflow.schema.query import (
     DELIVERIES_QUERY,
     ENDPOINTS_QUERY,
@@ -94,15 +95,8 @@ async def put_endpoint(services: Services, topic: str, name: str) -> Response:
     values; enabling an endpoint ends its time of failures.
     """
     topic, name = topic_name_of(topic), new_endpoint_name_of(name)
-    reading = EndpointReading(
-        topic,
-        name,
-        services.settings.max_attempts,
-        services.settings.has_webhook_secrets,
-        services.masking,
-        await services.submissions.credentials.read(),
-        services.keyring,
-    )
+    credentials = await services.submissions.credentials.read()
+    reading = endpoint_reading(topic, name, services, credentials)
     change = reading.change_of(await read_json())
     with store_timeout():
         endpoint, is_new = found_topic(
@@ -113,6 +107,21 @@ async def put_endpoint(services: Services, topic: str, name: str) -> Response:
         return as_json(shown)
     path = f"/topics/{topic}/endpoints/{name}"
     return as_json(shown, status=HTTPStatus.CREATED, location=path)
+
+
+def endpoint_reading(
+    topic: str, name: str, services: Services, credentials: KnownCredentials
+) -> EndpointReading:
+    """Return what an endpoint is read with."""
+    return EndpointReading(
+        topic,
+        name,
+        services.settings.max_attempts,
+        services.settings.has_webhook_secrets,
+        services.masking,
+        credentials,
+        services.keyring,
+    )
 
 
 @Route(

@@ -24,6 +24,7 @@ STREAM_PATHS: Final = frozenset({"/tasks", "/tasks/batch"})
 # A group may have an array of tasks.
 GROUPS_PATH: Final = "/groups"
 COMPLETIONS_PATH: Final = "/completions/"
+PING_PATH: Final = "/ping/"
 _READS: Final = frozenset({"GET", "HEAD"})
 
 # For callers without a key: enough for the form of the sign-in.
@@ -195,12 +196,12 @@ def _may_wait(request: Request) -> bool:
 
 
 def _is_read_by_handler(request: Request) -> bool:
-    """Return whether this is a stream of tasks, or a report of a target."""
+    """Return whether this is a stream of tasks, a report of a target, or a ping."""
     if request.method != "POST":
         return False
     if request.path in STREAM_PATHS:
         return request.mimetype in LINE_TYPES
-    return request.path.startswith(COMPLETIONS_PATH)
+    return request.path.startswith((COMPLETIONS_PATH, PING_PATH))
 
 
 def _has_body(request: Request) -> bool:

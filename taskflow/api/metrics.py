@@ -22,6 +22,7 @@ from taskflow.metrics import Metrics, catalogue
 from taskflow.metrics.catalogue import Labels
 from taskflow.metrics.exposition import Reading, expose
 from taskflow.model.errors import StoreUnavailable, TooManySearches
+from taskflow.model.heartbeat_monitors import HeartbeatState
 from taskflow.model.queue_limits import HostHold
 from taskflow.model.queues import TaskStatistics
 from taskflow.model.task import TaskStatus
@@ -89,9 +90,11 @@ async def _read(store: TaskStore) -> list[Reading]:
             statistics = await store.count(limit=MAX_QUEUES)
             held = await store.queues.open_circuits(MAX_HELD_HOSTS)
             idle = await store.parts_without_nodes()
+            heartbeats = await store.heartbeat_monitors.count_states()
         readings = [
             *_readings_of(statistics),
             _reading_of_hosts(held),
+            _reading_of_heartbeats(heartbeats),
             *_readings_of_nodes(store, idle),
         ]
     except StoreUnavailable as error:
@@ -154,6 +157,12 @@ def _reading_of_hosts(held: Mapping[str, HostHold]) -> Reading:
     return Reading(
         catalogue.BREAKER_HOSTS,
         {("open",): float(count_open), ("half_open",): float(len(held) - count_open)},
+    )
+
+
+def _reading_of_heartbeats(counts: Mapping[HeartbeatState, int]) -> Reading:
+    return Reading(
+        catalogue.HEARTBEATS, {(state.value,): float(count) for state, count in counts.items()}
     )
 
 

@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 
 from taskflow.model.errors import (
     CellUnavailable,
+    ConfigurationChanged,
     FieldError,
     Forbidden,
     GroupClosed,
@@ -36,6 +37,7 @@ REALM: Final = "taskflow"
 # Clients get a response within five seconds; the rest is for a busy machine.
 STORE_ANSWER_SECONDS: Final = 4.0
 _RETRY_AFTER_SECONDS: Final = 2
+_WITH_PLACES: Final = (ConfigurationChanged, GroupClosed, NotUnique, Unprocessable)
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -156,7 +158,7 @@ def problem_of(error: TaskFlowError) -> Problem:
     is_shown = isinstance(error, StoreRejectsTasks | CellUnavailable)
     is_secret = isinstance(error, StoreUnavailable) and not is_shown
     shown = type(error)() if is_secret else error
-    errors = error.errors if isinstance(error, GroupClosed | NotUnique | Unprocessable) else ()
+    errors = error.errors if isinstance(error, _WITH_PLACES) else ()
     return document(error.problem or INTERNAL_ERROR, str(shown), errors)
 
 

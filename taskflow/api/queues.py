@@ -30,6 +30,7 @@ from taskflow.model.queues import Queue, QueueStatistics, queue_of
 from taskflow.model.task import QueueName, TaskStatus
 from taskflow.model.task_states import StateNumbers
 from taskflow.schema.filters import BulkSelection
+from taskflow.schema.known_credentials import KnownCredentials
 from taskflow.schema.queues import (
     Permissions,
     QueuePatch,
@@ -164,10 +165,15 @@ async def purge_queue(services: Services, name: str) -> Response:
 
 
 async def _permissions(services: Services) -> Permissions:
+    return permissions_with(services, await services.submissions.credentials.read())
+
+
+def permissions_with(services: Services, credentials: KnownCredentials) -> Permissions:
+    """Return what the request may change in a queue, and what that is validated with."""
     return Permissions(
         can_sign=services.settings.has_webhook_secrets,
         may_set_proxy=role_of_request() is Role.ADMIN and scope_of_request() is None,
-        credentials=await services.submissions.credentials.read(),
+        credentials=credentials,
         keyring=services.keyring,
     )
 

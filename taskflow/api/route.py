@@ -29,7 +29,8 @@ Handler: TypeAlias = Callable[..., Awaitable[Response]]
 ANY_TYPE: Final = "*/*"
 OCTETS: Final = "application/octet-stream"
 MERGE_PATCH: Final = "application/merge-patch+json"
-_WITHOUT_KEY: Final = {AccessPolicy.OPEN, AccessPolicy.NO_KEY, AccessPolicy.URL_TOKEN}
+_BY_TOKEN: Final = {AccessPolicy.URL_TOKEN, AccessPolicy.PING_URL}
+_WITHOUT_KEY: Final = {AccessPolicy.OPEN, AccessPolicy.NO_KEY, *_BY_TOKEN}
 _UNDERSCORE: Final = re.compile(r"_(\w)")
 
 
@@ -188,7 +189,7 @@ class Route(msgspec.Struct, frozen=True):
     @property
     def is_rate_limited(self) -> bool:
         """Whether a rate limit can apply."""
-        has_key_or_token = self.role is not None or self.access is AccessPolicy.URL_TOKEN
+        has_key_or_token = self.role is not None or self.access in _BY_TOKEN
         return self.method in {"GET", "POST"} and has_key_or_token
 
     @property

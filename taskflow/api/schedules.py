@@ -22,6 +22,7 @@ from taskflow.api.services import Services
 from taskflow.model.errors import ScheduleNotFound
 from taskflow.model.schedule import NextRuns, Schedule, ScheduleName
 from taskflow.model.task import Task
+from taskflow.schema.known_credentials import KnownCredentials
 from taskflow.schema.query import (
     NEXT_RUNS_QUERY,
     SCHEDULES_QUERY,
@@ -226,6 +227,11 @@ async def run_schedule(services: Services, name: str) -> Response:
 
 
 async def _reading(name: str, services: Services) -> Reading:
+    return schedule_reading(name, services, await services.submissions.credentials.read())
+
+
+def schedule_reading(name: str, services: Services, credentials: KnownCredentials) -> Reading:
+    """Return what a schedule is read with."""
     settings = services.settings
     return Reading(
         name,
@@ -233,7 +239,7 @@ async def _reading(name: str, services: Services) -> Reading:
         settings.has_webhook_secrets,
         bool(settings.public_url),
         services.masking,
-        await services.submissions.credentials.read(),
+        credentials,
     )
 
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from taskflow.api.access.scoped_store import scoped_store
 from taskflow.api.live.feed import Feed
 from taskflow.api.live.positions import PLAIN, EncryptedPositions, Positions
+from taskflow.api.ping_urls import PingUrls
 from taskflow.api.published_keys import PublishedKeys
 from taskflow.api.submission import Submissions
 from taskflow.metrics import Metrics
@@ -41,6 +42,7 @@ class Services(msgspec.Struct, frozen=True):
         keyring: Encrypts and decrypts data at rest.
         secret: Encrypts the ids of events for callers whose key is limited to some queues; the same
             on all nodes.
+        ping_urls: Makes and reads the ping URLs of heartbeats.
         has_parts: Whether the store has several parts, of which some may not answer.
     """
 
@@ -53,6 +55,7 @@ class Services(msgspec.Struct, frozen=True):
     masking: Masking
     document: DocumentSource
     is_running: Callable[[], bool]
+    ping_urls: PingUrls
     positions: Positions = PLAIN
     keyring: Keyring = NO_KEYS
     secret: bytes = b""

@@ -32,10 +32,10 @@ Start with `taskflow serve`, and in another terminal:
   taskflow list --status FAILED --since 1h
   taskflow stats --watch
 
-Commands on tasks, groups, topics, queues, schedules and credentials call the service at
-TASKFLOW_URL (default: http://127.0.0.1:8080), and send it the key in TASKFLOW_API_KEY. Settings are
-read from the environment and from .env in the working directory. Every command has --help with
-examples.
+Commands on tasks, groups, topics, queues, schedules, heartbeats, alerts and credentials call the
+service at TASKFLOW_URL (default: http://127.0.0.1:8080), and send it the key in TASKFLOW_API_KEY.
+Settings are read from the environment and from .env in the working directory. Every command has
+--help with examples.
 """
 
 _STATUSES: Final = """
@@ -88,10 +88,12 @@ main = Sections(
             "schedules": Entry(
                 f"{_REMOTE}.schedules", "Create, show, pause, run and delete schedules."
             ),
+            "heartbeats": Entry(f"{_REMOTE}.heartbeats", "Watch jobs that run elsewhere."),
+            "alerts": Entry(f"{_REMOTE}.alerts", "Create, test, silence and delete alerts."),
             "credentials": Entry(f"{_REMOTE}.credentials", "Create, show and delete credentials."),
             "config": Entry(
                 f"{_REMOTE}.configuration.commands",
-                "Manage queues, schedules, topics and credentials as a file.",
+                "Manage queues, schedules, heartbeats, topics, credentials and alerts as a file.",
             ),
             "stats": Entry(f"{_REMOTE}.monitoring", "Count tasks by queue and status."),
             "nodes": Entry(f"{_REMOTE}.monitoring", "List the processes that run tasks."),

@@ -77,6 +77,24 @@ class Commands(click.Group):
         return f" Did you mean {' or '.join(found)}?" if found else ""
 
 
+class ListCommands(Commands):
+    """A group that lists its resources without a subcommand, also with options of ``list``.
+
+    Args:
+        options: The arguments of ``click.Group``.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(subcommand_metavar="[COMMAND] [ARGS]...", **options)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Insert ``list`` before options, except those of the group and while a shell completes."""
+        is_option = bool(args) and args[0].startswith("-") and args[0] not in ctx.help_option_names
+        if is_option or not (args or ctx.resilient_parsing):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
 class Sections(Commands):
     """A group whose help lists its commands by section.
 

@@ -302,6 +302,11 @@ def _query(
 
 
 @checked_arguments()
+def of_configuration(body: bytes) -> Call:
+    """Change several resources."""
+    return Call("POST", "/config", headers=_JSON, body=body, is_repeatable=False)
+
+
 def of_queue(method: str, name: str, what: str = "", body: bytes | None = None) -> Call:
     """Return a request for a queue."""
     return Call(method, f"/queues/{_segment(name)}{what}", headers=_JSON, body=body)
@@ -325,6 +330,20 @@ def of_schedule(
         body=body,
         is_repeatable=is_repeatable and not must_be_new,
     )
+
+
+@checked_arguments()
+def of_heartbeat(
+    method: str,
+    name: str,
+    what: str = "",
+    body: bytes | None = None,
+    *,
+    is_repeatable: bool = True,
+) -> Call:
+    """Return a request for a heartbeat."""
+    path = f"/heartbeats/{_segment(name)}{what}"
+    return Call(method, path, headers=_JSON, body=body, is_repeatable=is_repeatable)
 
 
 @checked_arguments()
@@ -380,6 +399,17 @@ def of_credential(
         headers=_JSON,
         body=body,
         is_repeatable=method != "DELETE",
+    )
+
+
+def of_alert(method: str, name: str, path: str = "", body: bytes | None = None) -> Call:
+    """Return a request for an alert, or for what is below it."""
+    return Call(
+        method,
+        f"/alerts/{_segment(name)}{path}",
+        headers=_JSON,
+        body=body,
+        is_repeatable=method in ("GET", "PUT", "PATCH"),
     )
 
 

@@ -5,6 +5,7 @@ The tree::
     ClientError
     ├── InvalidArgument          an argument is invalid (also a ValueError and a TypeError)
     ├── InvalidEnvironment       an environment variable is invalid
+    ├── InvalidSignature         a request is not signed by the service
     ├── ClientUnusable           the client is closed, or of another event loop
     ├── Unreachable              no response; the request may have been processed
     ├── UnexpectedResponse         the response is not one of TaskFlow
@@ -55,6 +56,10 @@ class InvalidArgument(ClientError, ValueError, TypeError):
 
 class InvalidEnvironment(ClientError, SettingsError):
     """An environment variable is invalid; nothing was sent."""
+
+
+class InvalidSignature(ClientError):
+    """A request is not signed with one of the secrets, or was sent too long ago."""
 
 
 class ClientUnusable(ClientError, RuntimeError):

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from taskflow.client.errors import NotFinished, TaskCanceled, TaskFailed, UnexpectedResponse
-from taskflow.model import outcome
+from taskflow.model import groups, outcome, schedule
 from taskflow.model import task as kept
 from taskflow.model.task import TaskStatus
 
@@ -42,6 +42,20 @@ class Result(outcome.StoredResponse, frozen=True, kw_only=True):
 
 
 _KEPT_PAYLOAD: Final[Any] = kept.Task.payload
+_KEPT_TEMPLATE: Final[Any] = schedule.Schedule.task
+_KEPT_COMPLETION: Final[Any] = groups.Group.on_complete
+
+
+def _plain(text: bytes, what: str) -> Any:
+    """Return JSON as Python has it.
+
+    Raises:
+        UnexpectedResponse: Python cannot read it, such as a number of 5,000 digits.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UnexpectedResponse(f"{what} cannot be read: {error}") from None
 
 
 class Task(kept.Task, frozen=True, kw_only=True):
@@ -66,10 +80,7 @@ class Task(kept.Task, frozen=True, kw_only=True):
         Raises:
             UnexpectedResponse: Python cannot read it, such as a number of 5,000 digits.
         """
-        try:
-            return json.loads(self.payload_bytes)
-        except ValueError as error:
-            raise UnexpectedResponse(f"the payload cannot be read: {error}") from None
+        return _plain(self.payload_bytes, "the payload")
 
     @property
     def payload_bytes(self) -> bytes:
@@ -96,6 +107,47 @@ class Task(kept.Task, frozen=True, kw_only=True):
         if self.result is None:
             raise NotFinished(self)
         return self.result
+
+
+class Schedule(schedule.Schedule, frozen=True, kw_only=True):
+    """A schedule, with the attributes of ``taskflow.model.schedule.Schedule``."""
+
+    @property  # type: ignore[misc]  # the field remains, as it was received
+    def task(self) -> Any:
+        """The template of its tasks: a dictionary. It is read anew each time.
+
+        Raises:
+            UnexpectedResponse: Python cannot read it, such as a number of 5,000 digits.
+        """
+        return _plain(self.task_bytes, "the task")
+
+    @property
+    def task_bytes(self) -> bytes:
+        """The template as JSON, byte for byte as it was submitted."""
+        return bytes(_KEPT_TEMPLATE.__get__(self))
+
+
+class Group(groups.Group, frozen=True, kw_only=True):
+    """A group, with the attributes of ``taskflow.model.groups.Group``."""
+
+    @property  # type: ignore[misc]  # the field remains, as it was received
+    def on_complete(self) -> Any:
+        """The task that it creates when it completes: a dictionary, or ``None``.
+
+        Raises:
+            UnexpectedResponse: Python cannot read it, such as a number of 5,000 digits.
+        """
+        return _plain(self.on_complete_bytes, "the task of the group")
+
+    @property
+    def on_complete_bytes(self) -> bytes:
+        """The same as JSON, byte for byte as it was submitted."""
+        return bytes(_KEPT_COMPLETION.__get__(self))
+
+    @property
+    def has_completion_task(self) -> bool:
+        """True if it creates a task when it completes."""
+        return self.on_complete_bytes != b"null"
 
 
 class BulkResult(msgspec.Struct, frozen=True):

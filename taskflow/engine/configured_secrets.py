@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from taskflow.fetch.mail import Mailer
 from taskflow.model.errors import SettingsError
 from taskflow.model.keyring import KEY_SHAPE, Keyring, key_of
 from taskflow.model.signature import SECRET_SHAPE, Signer, secret_of
+from taskflow.model.smtp import parse_smtp_url
 from taskflow.settings import Settings, variable_of
 from taskflow.settings.loading import read_secret_file
 from taskflow.telemetry import Event, emit
@@ -59,6 +61,22 @@ _ENCRYPTION: Final = _Kind(
     command="taskflow secret new --encryption",
     is_open=Event.ENCRYPTION_KEYS_FILE_OPEN,
 )
+
+
+def read_mailer(settings: Settings) -> Mailer:
+    """Return what sends e-mail; without a mail server, each e-mail fails.
+
+    Raises:
+        SettingsError: The settings are invalid. The message does not repeat the URL.
+    """
+    if not settings.smtp_url:
+        return Mailer()
+    if not settings.smtp_from:
+        raise SettingsError("TASKFLOW_SMTP_FROM is required with TASKFLOW_SMTP_URL")
+    try:
+        return Mailer(parse_smtp_url(settings.smtp_url), settings.smtp_from)
+    except ValueError as error:
+        raise SettingsError(f"TASKFLOW_SMTP_URL {error}") from None
 
 
 def read_signer(settings: Settings) -> Signer:

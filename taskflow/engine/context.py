@@ -8,9 +8,11 @@ from typing import Final
 
 import trio
 
+from taskflow.engine.configured_secrets import read_mailer
 from taskflow.engine.credentials import Credentials
 from taskflow.engine.endpoints import Endpoints
 from taskflow.engine.identity import Identity
+from taskflow.engine.notifications import Notifications
 from taskflow.fetch.authenticators import Authenticators
 from taskflow.fetch.interface import Fetcher
 from taskflow.metrics import Metrics
@@ -113,6 +115,7 @@ class EngineContext:
         authenticators: Add credentials to requests.
         credentials: Finds the credentials of tasks.
         endpoints: Finds the endpoints of deliveries, and records which fail.
+        notifications: Delivers the notifications of alerts.
     """
 
     store: TaskStore
@@ -129,6 +132,7 @@ class EngineContext:
     authenticators: Authenticators = dataclasses.field(init=False)
     credentials: Credentials = dataclasses.field(init=False)
     endpoints: Endpoints = dataclasses.field(init=False)
+    notifications: Notifications = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outage", Outage(self.metrics))
@@ -148,3 +152,5 @@ class EngineContext:
             self.settings.endpoint_disable_seconds,
         )
         object.__setattr__(self, "endpoints", endpoints)
+        notifications = Notifications(self.store.alerts, self.keyring, read_mailer(self.settings))
+        object.__setattr__(self, "notifications", notifications)

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 import trio
 
 from taskflow.engine.context import EngineContext, Outage
+from taskflow.engine.missed_heartbeats import HeartbeatChecks
 from taskflow.engine.rescue import rescue_tasks
 from taskflow.model.errors import StoreUnavailable
 from taskflow.store.base.schedules import ScheduleStore
@@ -41,7 +42,8 @@ MAX_DELETE_PAUSE_SECONDS: Final = 60.0
 # Pause between two batches, which leaves most of the store's time to other statements.
 DELETE_BATCH_PAUSE_SECONDS: Final = 0.1
 FIRE_BATCH: Final = 1000
-# Maximum sleep of the schedules, in case the database's clock is changed or a notification is lost.
+# Maximum sleep of the schedules, in case the database's clock is changed or a notification is lost;
+# the polling interval, if that is longer.
 MAX_SLEEP_SECONDS: Final = 30.0
 # Pause while another node has a due schedule locked; that node may die.
 LOCKED_PAUSE_SECONDS: Final = 0.05
@@ -83,7 +85,12 @@ def _jobs(context: EngineContext) -> tuple[Job, ...]:
         Job(partial(fold_counts, context), settings.heartbeat_seconds),
         Job(context.identity.rotate, settings.heartbeat_seconds),
         Job(partial(delete_old_rows, context), _delete_pause_seconds(context)),
-        Job(ScheduleFiring(schedules).step, settings.poll_seconds, schedules.wait_for_change),
+        Job(
+            ScheduleFiring(schedules, max(MAX_SLEEP_SECONDS, settings.poll_seconds)).step,
+            settings.poll_seconds,
+            schedules.wait_for_change,
+        ),
+        Job(HeartbeatChecks(context.store.heartbeat_monitors).step, settings.poll_seconds),
     )
 
 
@@ -177,7 +184,9 @@ async def _delete_audit_entries(context: EngineContext) -> int:
 
 
 def _delete_pause_seconds(context: EngineContext) -> float:
-    return min(context.settings.retention_seconds or math.inf, MAX_DELETE_PAUSE_SECONDS)
+    settings = context.settings
+    longest = max(MAX_DELETE_PAUSE_SECONDS, settings.poll_seconds)
+    return min(settings.retention_seconds or math.inf, longest)
 
 
 def _archiving(store: TaskStore, age_seconds: float) -> Job:
@@ -211,8 +220,11 @@ class Archiving:
 class ScheduleFiring:
     """The housekeeping job that fires schedules."""
 
-    def __init__(self, schedules: ScheduleStore) -> None:
+    def __init__(
+        self, schedules: ScheduleStore, max_sleep_seconds: float = MAX_SLEEP_SECONDS
+    ) -> None:
         self._schedules = schedules
+        self._max_sleep_seconds = max_sleep_seconds
         self._refused: Mapping[str, str] = {}
 
     async def step(self) -> float:
@@ -225,7 +237,8 @@ class ScheduleFiring:
             return 0.0
         seconds = await self._schedules.seconds_to_next()
         self._report_refused(fired.refused)
-        return _delay_seconds(seconds, is_refused=bool(fired.refused))
+        delay_seconds = _delay_seconds(seconds, is_refused=bool(fired.refused))
+        return min(delay_seconds, self._max_sleep_seconds)
 
     def _report_refused(self, refused: Mapping[str, str]) -> None:
         for name in refused.keys() - self._refused.keys():
@@ -236,5 +249,5 @@ class ScheduleFiring:
 def _delay_seconds(seconds_to_next: float | None, *, is_refused: bool) -> float:
     seconds = math.inf if seconds_to_next is None else seconds_to_next
     if seconds > 0:
-        return min(seconds + MARGIN_SECONDS, MAX_SLEEP_SECONDS)
+        return seconds + MARGIN_SECONDS
     return REFUSED_PAUSE_SECONDS if is_refused else LOCKED_PAUSE_SECONDS

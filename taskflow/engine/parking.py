@@ -191,9 +191,10 @@ class ParkedAttempts:
         if len(due) >= limit:
             return 0.0
         seconds = await self._parking.seconds_to_next()
+        longest = max(MAX_SLEEP_SECONDS, self._context.settings.poll_seconds)
         if seconds is None:
-            return MAX_SLEEP_SECONDS
-        return min(max(seconds + MARGIN_SECONDS, MIN_SLEEP_SECONDS), MAX_SLEEP_SECONDS)
+            return longest
+        return min(max(seconds + MARGIN_SECONDS, MIN_SLEEP_SECONDS), longest)
 
     def _add_polls(self, due: Sequence[DueAttempt]) -> list[Parking]:
         """Add polls; return those without a place, to be due again after all others."""

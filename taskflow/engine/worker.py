@@ -12,6 +12,7 @@ import trio
 
 from taskflow.engine.context import EngineContext
 from taskflow.engine.load import HeldClaim, Load
+from taskflow.engine.notifications import is_mail, without_secrets
 from taskflow.engine.parent_results import with_results
 from taskflow.fetch.authentication import Headers
 from taskflow.fetch.interface import FetchRequest, Sign, request_of
@@ -120,7 +121,18 @@ async def _fetch_decrypted(
     claim: Claim, held: HeldClaim, trace: AttemptTrace, context: EngineContext
 ) -> Outcome:
     opened = await opened_claim(claim, context)
-    return await _fetch(opened, held, trace, context) if isinstance(opened, Claim) else opened
+    if not isinstance(opened, Claim):
+        return opened
+    if is_mail(opened.options.alert):
+        return await _send_mail(opened, held, context)
+    return await _fetch(opened, held, trace, context)
+
+
+async def _send_mail(claim: Claim, held: HeldClaim, context: EngineContext) -> Outcome:
+    with trio.CancelScope() as scope:
+        held.runs_in(scope)
+        return await context.notifications.mail(claim)
+    return Canceled()
 
 
 async def opened_claim(
@@ -172,14 +184,15 @@ async def _fetch(
     seconds = request.timeout_seconds or context.settings.fetch_timeout_seconds
     with trio.move_on_after(seconds) as scope:
         held.runs_in(scope)  # one scope for both: each takes a twentieth of a fetch
-        if claim.options.credential is not None or claim.options.delivery is not None:
+        if claim.options.needs_store:
             scope.deadline = math.inf  # the store does not count
             found = await with_stored(request, claim, context)
             if not isinstance(found, FetchRequest):
                 return found
             request = found
             scope.deadline = trio.current_time() + seconds
-        return recorder.added_to(await context.fetcher.fetch(request))
+        outcome = recorder.added_to(await context.fetcher.fetch(request))
+        return without_secrets(outcome, claim.options.alert)
     timeout = Failed(ErrorType.TIMEOUT, f"timeout: the fetch took longer than {seconds:g} s")
     return recorder.added_to(timeout)
 
@@ -213,9 +226,11 @@ def _deferred(
 async def with_stored(
     request: FetchRequest, claim: Claim, context: EngineContext
 ) -> FetchRequest | Failed | Interrupted | Postponed:
-    """Return a request with its credential, and with the signatures of its endpoint."""
+    """Return a request with its credential, the signatures of its endpoint, or its secret URL."""
     options = claim.options
     try:
+        if options.alert is not None:
+            return await context.notifications.with_url(request, options.alert)
         if options.delivery is not None:
             signer = await context.endpoints.signer_of(options.delivery)
             if not isinstance(signer, Signer):

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.options import Submission
+from taskflow.client.task import Schedule
 from taskflow.mcp_server.outputs import (
     MAX_PAYLOAD_CHARACTERS,
     TaskDetails,
@@ -19,7 +20,7 @@ from taskflow.mcp_server.outputs import (
     json_value,
 )
 from taskflow.mcp_server.tool import READS, SENDS, Hints, tool
-from taskflow.model.schedule import Schedule, ScheduleName
+from taskflow.model.schedule import ScheduleName
 from taskflow.schema.schedules import ScheduleRequest
 
 MAX_LISTED: Final = 100
@@ -154,7 +155,7 @@ def _summary_of(schedule: Schedule) -> ScheduleSummary:
 
 def _details_of(schedule: Schedule, next_runs: list[dt.datetime] | None = None) -> ScheduleDetails:
     shown = fields_of(schedule, without=("task",))
-    shown["task"], cut = json_value(bytes(schedule.task), MAX_PAYLOAD_CHARACTERS)
+    shown["task"], cut = json_value(schedule.task_bytes, MAX_PAYLOAD_CHARACTERS)
     notes = (f"task is cut: {cut}",) if cut else ()
     return ScheduleDetails(schedule=shown, next_runs=next_runs or [], notes=notes)
 

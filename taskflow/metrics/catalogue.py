@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from taskflow.model.alerts import NoticeKind
+from taskflow.model.heartbeat_monitors import HeartbeatState
 from taskflow.model.outcome import ErrorType, Refusal
 from taskflow.model.task import TaskStatus
 
@@ -214,6 +216,14 @@ ENDPOINTS_DISABLED: Final = Family(
     help="Endpoints of topics that this node disabled, because their attempts had failed for "
     "`TASKFLOW_ENDPOINT_DISABLE_SECONDS` or were answered with 410.",
 )
+ALERT_NOTIFICATIONS: Final = Family(
+    name="taskflow_alert_notifications_total",
+    kind=Kind.COUNTER,
+    help="Notifications of alerts that this node stored, by what they say: that the alert fires, "
+    "that it recovered, or that it fired and recovered since the last one. Tests are not counted.",
+    labels=("kind",),
+    series=tuple((kind.value,) for kind in NoticeKind if kind is not NoticeKind.TEST),
+)
 RESCUED: Final = Family(
     name="taskflow_rescued_tasks_total",
     kind=Kind.COUNTER,
@@ -378,6 +388,14 @@ OLDEST_WAITING_OF_ALL: Final = Family(
     name="taskflow_oldest_waiting_of_all_seconds",
     kind=Kind.GAUGE,
     help="Time that the oldest PENDING task of all queues has been due; 0 if none is due.",
+    is_of_store=True,
+)
+HEARTBEATS: Final = Family(
+    name="taskflow_heartbeats",
+    kind=Kind.GAUGE,
+    help="Heartbeats of jobs by state.",
+    labels=("state",),
+    series=_one_label(HeartbeatState),
     is_of_store=True,
 )
 BREAKER_HOSTS: Final = Family(

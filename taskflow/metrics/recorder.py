@@ -11,6 +11,7 @@ import trio
 from taskflow.metrics import catalogue
 from taskflow.metrics.catalogue import NO_ROUTE, OTHER, AttemptEnd, ProxyResult, TokenResult
 from taskflow.metrics.registry import Histogram, Registry, Scalar
+from taskflow.model.alerts import NoticeKind
 from taskflow.model.outcome import Refusal
 
 SAMPLE_INTERVAL_SECONDS: Final = 1.0
@@ -43,6 +44,7 @@ class Metrics:
         self._token_requests = self._scalar(catalogue.TOKEN_REQUESTS)
         self._breaker_moves = self._scalar(catalogue.BREAKER_MOVES)
         self._endpoints_disabled = self._scalar(catalogue.ENDPOINTS_DISABLED)
+        self._alert_notifications = self._scalar(catalogue.ALERT_NOTIFICATIONS)
         self._rescued = self._scalar(catalogue.RESCUED)
         self._leases_lost = self._scalar(catalogue.LEASES_LOST)
         self._outages = self._scalar(catalogue.OUTAGES)
@@ -114,6 +116,10 @@ class Metrics:
     def endpoint_disabled(self) -> None:
         """Count an endpoint that this node disabled."""
         self._endpoints_disabled.add()
+
+    def alert_notified(self, kind: NoticeKind) -> None:
+        """Count a notification of an alert."""
+        self._alert_notifications.add(kind)
 
     def rescued(self, *, pending: int, poisoned: int) -> None:
         """Count tasks rescued from dead nodes."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from taskflow.model.alerts import StoredAlert
 from taskflow.model.audit import Action, Actor, NewEntry
 from taskflow.model.filter import TaskFilter
+from taskflow.model.heartbeat_monitors import MonitorDefinition
 from taskflow.model.proxy import masked_proxy
 from taskflow.model.queue_limits import QueueSettings
 from taskflow.model.schedule import ScheduleDefinition, StoredSchedule
@@ -62,6 +65,19 @@ def schedule_entry(
     return _change_entry(by, new.name, changes, pause, Action.SCHEDULE_PUT)
 
 
+def heartbeat_entry(
+    by: Actor | None, before: MonitorDefinition | None, after: MonitorDefinition
+) -> NewEntry | None:
+    """Return the entry for a change of a heartbeat; ``None`` if nothing changed."""
+    changes = _changes(
+        {} if before is None else _fields_of_heartbeat(before), _fields_of_heartbeat(after)
+    )
+    if by is None or not changes:
+        return None
+    pause = Action.HEARTBEAT_PAUSE if after.paused else Action.HEARTBEAT_RESUME
+    return _change_entry(by, after.name, changes, pause, Action.HEARTBEAT_PUT)
+
+
 def put_credential_entry(
     by: Actor | None,
     credential: SealedCredential,
@@ -105,6 +121,24 @@ def endpoint_entry(
     detail = {"changes": _changes(old, _fields_of_endpoint(after))}
     target = after.definition.full_name
     return NewEntry(action=Action.ENDPOINT_PUT, actor=by, target=target, detail=detail)
+
+
+def alert_entry(
+    by: Actor | None, before: StoredAlert | None, after: StoredAlert
+) -> NewEntry | None:
+    """Return the entry for a change of an alert, with masked URLs; ``None`` if nothing changed."""
+    changes = _changes({} if before is None else _fields_of_alert(before), _fields_of_alert(after))
+    if by is None or not changes:
+        return None
+    detail, target = {"changes": changes}, after.definition.name
+    return NewEntry(action=Action.ALERT_PUT, actor=by, target=target, detail=detail)
+
+
+def silence_entry(by: Actor | None, name: str, until: dt.datetime | None) -> NewEntry | None:
+    """Return the entry for an alert that is silenced, or no longer is."""
+    entry = entry_of(Action.ALERT_SILENCE, by, name)
+    detail = {"until": None if until is None else until.isoformat()}
+    return entry and msgspec.structs.replace(entry, detail=detail)
 
 
 def rotation_entry(user: str, number: int, withdrawn: Sequence[int]) -> NewEntry:
@@ -155,6 +189,13 @@ def _fields_of_schedule(definition: ScheduleDefinition) -> dict[str, Any]:
     return fields
 
 
+def _fields_of_heartbeat(definition: MonitorDefinition) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(definition)
+    timing = msgspec.structs.asdict(fields.pop("timing"))
+    del fields["name"], timing["start_at"]
+    return {**timing, **fields}
+
+
 def _fields_of_endpoint(endpoint: StoredEndpoint) -> dict[str, Any]:
     definition = endpoint.definition
     return {
@@ -164,6 +205,14 @@ def _fields_of_endpoint(endpoint: StoredEndpoint) -> dict[str, Any]:
         "credential": definition.template.options.credential,
         "enabled": definition.is_enabled,
     }
+
+
+def _fields_of_alert(alert: StoredAlert) -> dict[str, Any]:
+    definition = alert.definition
+    fields: dict[str, Any] = msgspec.to_builtins(msgspec.structs.asdict(definition))
+    fields["to"] = msgspec.to_builtins([one.shown for one in definition.to])
+    del fields["name"]
+    return fields
 
 
 def _task_changes(old: NewTask | None, new: NewTask) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from taskflow.model.outcome import ErrorType, Failed
 _RETRYABLE: Final = frozenset(
     {ErrorType.TIMEOUT, ErrorType.CONNECT, ErrorType.DNS}
     | {ErrorType.TOKEN, ErrorType.CREDENTIAL_MISSING, ErrorType.REPORTED}
+    | {ErrorType.MAIL}
 )
 # Webhooks must be delivered even if their receiver is broken for a while.
 _RETRYABLE_FOR_WEBHOOKS: Final = _RETRYABLE | {

@@ -67,8 +67,8 @@ class CellMap(msgspec.Struct, frozen=True):
         cells: The cells.
         buckets: The number of the cell of each bucket.
         placed: Queues that are not in the cell of their bucket, because an operator said so.
-        stays: Queues, schedules and topics that are still in a cell that lost their bucket, as
-            ``queue NAME``, ``schedule NAME`` and ``topic NAME``.
+        stays: Queues, schedules, topics and heartbeats that are still in a cell that lost their
+            bucket, as ``queue NAME``, ``schedule NAME``, ``topic NAME`` and ``heartbeat NAME``.
         spread: Queues whose tasks are spread over all active cells; they have no limits.
         frozen: Buckets that are about to move, and of which no cell takes tasks for a moment.
         former: The cells that buckets had before.
@@ -94,7 +94,7 @@ class CellMap(msgspec.Struct, frozen=True):
         return self.cell_of("queue", queue) if placed is None else placed
 
     def cell_of(self, kind: str, name: str) -> int:
-        """Return the number of the cell of a queue, schedule, topic or key."""
+        """Return the number of the cell of a queue, schedule, topic, heartbeat or key."""
         stays = self.stays.get(f"{kind} {name}") if self.stays else None
         return self.buckets[bucket_of(name)] if stays is None else stays
 

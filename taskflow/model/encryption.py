@@ -166,6 +166,21 @@ class Encryption:
 
     # What is shown; it stays encrypted if the key is missing or the data was changed
 
+    def seal_note(self, note: bytes | None) -> bytes | None:
+        """Return the body of a ping as it is stored."""
+        if note is None or not self.has_results:
+            return note
+        return self._sealed(note, _NOTE_PLACE)
+
+    def opened_note(self, note: bytes | None) -> bytes | None:
+        """Return a stored body of a ping decrypted; ``None`` if that is not possible."""
+        if note is None or not is_sealed(note):
+            return note
+        try:
+            return bytes(self._opened(msgspec.Raw(note), _NOTE_PLACE))
+        except _CANNOT:
+            return None
+
     def opened_task(self, task: Task) -> Task:
         """Return a task with its payload and its result decrypted; not masked."""
         payload, result = task.payload, task.result
@@ -360,6 +375,15 @@ class Encryption:
         """
         return self._resealed(payload, _endpoint_place(full_name))
 
+    def reseal_note(self, note: bytes) -> bytes:
+        """Return the stored body of a ping encrypted with the first key.
+
+        Raises:
+            KeyMissing: It is encrypted with another key.
+            Undecryptable: It was changed.
+        """
+        return self._resealed(note, _NOTE_PLACE)
+
     def _resealed(self, sealed: bytes, place: bytes) -> bytes:
         data = data_of(sealed)
         if self.keyring.is_current(data):
@@ -412,6 +436,7 @@ class Encryption:
 
 
 NO_ENCRYPTION: Final = Encryption(NO_KEYS)
+_NOTE_PLACE: Final = b"note of a ping"
 
 
 def _status_text(code: int) -> str:

@@ -33,6 +33,7 @@ The tree::
         ├── FailureNotFound      404
         ├── TopicNotFound        404
         ├── EndpointNotFound     404
+        ├── AlertNotFound        404
         ├── NoIssuer             404
         ├── BodyTooSlow          408
         ├── NotUnique            409
@@ -41,6 +42,7 @@ The tree::
         ├── TaskGone             410
         ├── AttemptOver          410
         ├── ScheduleExists       412
+        ├── ConfigurationChanged 412
         ├── BodyTooLarge         413
         ├── UnsupportedEncoding  415
         ├── Misdirected          421
@@ -279,6 +281,12 @@ class ScheduleOverlap(RequestError):
     problem = types.SCHEDULE_OVERLAP
 
 
+class HeartbeatNotFound(RequestError):
+    """No heartbeat has this name."""
+
+    problem = types.HEARTBEAT_NOT_FOUND
+
+
 class GroupNotFound(RequestError):
     """No group has this id."""
 
@@ -295,6 +303,12 @@ class TopicNotFound(RequestError):
     """No topic has this name."""
 
     problem = types.TOPIC_NOT_FOUND
+
+
+class AlertNotFound(RequestError):
+    """No alert has this name."""
+
+    problem = types.ALERT_NOT_FOUND
 
 
 class EndpointNotFound(RequestError):
@@ -382,6 +396,8 @@ class FieldError(msgspec.Struct, frozen=True):
 
 MAX_NAMED_CONFLICTS: Final = 100
 """Number of rejected tasks of an array that an error lists."""
+MAX_SUMMARIZED: Final = 3
+"""Number of values that the message of an error names."""
 
 
 def _taken_by(task_id: uuid.UUID | None) -> str:
@@ -435,11 +451,41 @@ class TooManyCredentials(Unprocessable):
         super().__init__(inspect.getdoc(type(self)) or "")
 
 
+class TooManyAlerts(Unprocessable):
+    """There are as many alerts as a service can have; delete one that is not used."""
+
+    def __init__(self) -> None:
+        super().__init__(inspect.getdoc(type(self)) or "")
+
+
+class TooManyHeartbeats(Unprocessable):
+    """There are as many heartbeats as a service can have; delete one that is not used."""
+
+    def __init__(self) -> None:
+        super().__init__(inspect.getdoc(type(self)) or "")
+
+
 class TooManyEndpoints(Unprocessable):
     """The topic has as many endpoints as it can have; delete one that is not used."""
 
     def __init__(self) -> None:
         super().__init__(inspect.getdoc(type(self)) or "")
+
+
+class ConfigurationChanged(RequestError):
+    """Resources have changed since the plan was made; nothing was changed.
+
+    Args:
+        errors: Each value that is not as it was, with the place of its change in the request.
+    """
+
+    problem = types.CONFIGURATION_CHANGED
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        more = f"; and so on, {len(errors)} in all" if len(errors) > MAX_SUMMARIZED else ""
+        found = "; ".join(error.detail for error in errors[:MAX_SUMMARIZED])
+        super().__init__(f"changed since the plan was made: {found}{more}; nothing was changed")
+        self.errors = tuple(errors[:MAX_NAMED_CONFLICTS])
 
 
 class IdempotencyKeyReused(Unprocessable):

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from taskflow.model.alert_target import AlertTarget
 from taskflow.model.completion import Completion
 from taskflow.model.delivery import Delivery
 from taskflow.model.parents import OnParentFailure
@@ -123,6 +124,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
             following options.
         completion_of: In the task that a completed group creates, the group.
         delivery: In the delivery of an event, what it delivers.
+        alert: In a notification of an alert, its destination.
         schedule: The name of the schedule that created it.
         scheduled_at: The scheduled time.
         if_none_match: The entity tag on which its fetch is conditional.
@@ -149,6 +151,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     callback_of: uuid.UUID | None = None
     completion_of: uuid.UUID | None = None
     delivery: Delivery | None = None
+    alert: AlertTarget | None = None
     schedule: str | None = None
     scheduled_at: dt.datetime | None = None
     if_none_match: str | None = None
@@ -167,7 +170,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         The credential of a queue is not sent to receivers of webhooks.
         """
         sign = sign if self.sign is None else self.sign
-        if self.credential is not None or self.is_webhook:
+        if self.credential is not None or self.is_webhook or self.alert is not None:
             credential = self.credential
         if (sign, credential) == (self.sign, self.credential):
             return self
@@ -183,6 +186,11 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     def is_webhook(self) -> bool:
         """True for a callback, and for the delivery of an event."""
         return self.callback_of is not None or self.delivery is not None
+
+    @property
+    def needs_store(self) -> bool:
+        """True if its request depends on what is stored beside the task."""
+        return self.credential is not None or self.delivery is not None or self.alert is not None
 
     @property
     def is_keyed(self) -> bool:

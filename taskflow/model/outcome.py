@@ -75,7 +75,7 @@ class ErrorType(enum.StrEnum):
     not answer, the task is started again later, and the attempt does not count.
     """
     ENDPOINT_DISABLED = "endpoint_disabled"
-    """The endpoint that the event was for was disabled or deleted before the attempt.
+    """The endpoint of the event, or the destination of the alert, was disabled or deleted.
 
     Nothing was sent. Enable the endpoint, then ``POST .../recover`` sends again what failed.
     """
@@ -134,6 +134,12 @@ class ErrorType(enum.StrEnum):
     """The target reported a failure at the completion URL of the attempt.
 
     ``error`` has its text. Its own log has the details.
+    """
+    MAIL = "mail"
+    """The mail server did not accept an e-mail of an alert.
+
+    ``error`` has its response. Check ``TASKFLOW_SMTP_URL`` and ``TASKFLOW_SMTP_FROM``; then test
+    the alert.
     """
     POISON = "poison"
     """``TASKFLOW_MAX_RESCUES`` nodes died while they ran the task.

@@ -127,6 +127,14 @@ SCHEDULE_NOT_FOUND: Final = _declare(
     "Check the name in `GET /schedules`; `PUT` creates a schedule.",
     "No schedule has this name.",
 )
+HEARTBEAT_NOT_FOUND: Final = _declare(
+    "heartbeat-not-found",
+    HTTPStatus.NOT_FOUND,
+    "Heartbeat not found",
+    "No heartbeat has this name, or this ping URL: the heartbeat was deleted, or its URL rotated.",
+    "Check the name in `GET /heartbeats`, which has the ping URLs; `PUT` creates a heartbeat.",
+    "No heartbeat has this name.",
+)
 GROUP_NOT_FOUND: Final = _declare(
     "group-not-found",
     HTTPStatus.NOT_FOUND,
@@ -158,6 +166,14 @@ ENDPOINT_NOT_FOUND: Final = _declare(
     "The topic has no endpoint with this name.",
     "Check the name in `GET /topics/{topic}/endpoints`; `PUT` creates an endpoint.",
     "The topic has no endpoint with this name.",
+)
+ALERT_NOT_FOUND: Final = _declare(
+    "alert-not-found",
+    HTTPStatus.NOT_FOUND,
+    "Alert not found",
+    "No alert has this name.",
+    "Check the name in `GET /alerts`; `PUT` creates an alert.",
+    "No alert has this name.",
 )
 CREDENTIAL_NOT_FOUND: Final = _declare(
     "credential-not-found",
@@ -260,6 +276,16 @@ SCHEDULE_EXISTS: Final = _declare(
     "A schedule with this name exists, and `If-None-Match: *` forbids replacing it.",
     "Use another name, or omit `If-None-Match` to replace the schedule.",
     "A schedule with this name exists; without If-None-Match it would be replaced.",
+)
+CONFIGURATION_CHANGED: Final = _declare(
+    "configuration-changed",
+    HTTPStatus.PRECONDITION_FAILED,
+    "Configuration changed",
+    "Resources that `POST /config` names are not as its `before` says: they were changed after the "
+    "plan was made. Nothing was changed.",
+    "Make a new plan; `errors` has each value that is different.",
+    "changed since the plan was made: queue mail: max_concurrency is 20, and was 10; nothing was "
+    "changed",
 )
 BODY_TOO_LARGE: Final = _declare(
     "body-too-large",

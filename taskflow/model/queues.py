@@ -54,7 +54,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
         oldest_waiting_seconds: How long its oldest due task has been due, in seconds; ``None``
             without due tasks.
         finished: Number of its tasks that finished recently, by final status.
-        states: Number of its tasks by state, of those that have not finished. Unlike ``counts``, it
+        states: Number of its open tasks (PENDING or RUNNING) by state. Unlike ``counts``, it
             depends on the time: a scheduled task becomes due without a change.
     """
 
@@ -81,7 +81,7 @@ class QueueStatistics(msgspec.Struct, frozen=True, kw_only=True):
         oldest_waiting_seconds: How long its oldest due task has been due, in seconds; ``None``
             without due tasks.
         finished: Number of its tasks that finished recently, by final status.
-        states: Number of its tasks by state, of those that have not finished. Unlike ``counts``, it
+        states: Number of its open tasks (PENDING or RUNNING) by state. Unlike ``counts``, it
             depends on the time: a scheduled task becomes due without a change.
     """
 
@@ -100,7 +100,7 @@ class TotalStatistics(msgspec.Struct, frozen=True, kw_only=True):
         oldest_waiting_seconds: How long the oldest due task has been due, in seconds; ``None``
             without due tasks.
         finished: Number of tasks that finished recently, by final status.
-        states: Number of tasks by state, of those that have not finished. Unlike ``counts``, it
+        states: Number of open tasks (PENDING or RUNNING) by state. Unlike ``counts``, it
             depends on the time: a scheduled task becomes due without a change.
     """
 

@@ -12,6 +12,7 @@ from msgspec import Meta
 from taskflow.model.audit import Action, AuditFilter, TargetKind
 from taskflow.model.filter import PageOrder, TaskFilter
 from taskflow.model.groups import GroupFilter, GroupName, GroupStatus
+from taskflow.model.heartbeat_monitors import MonitorName
 from taskflow.model.rollups import Span
 from taskflow.model.schedule import DEFAULT_NEXT_RUNS, MAX_NEXT_RUNS, ScheduleName
 from taskflow.model.task import MAX_TAGS, NAME_RULE, Moment, QueueName, Task
@@ -234,6 +235,22 @@ class SchedulesRequest(msgspec.Struct, frozen=True):
             description="The position of the page, from the `Link` header of the previous page. "
             "Default: the beginning.",
             examples=["reports"],
+        ),
+    ] = None
+
+
+class HeartbeatsRequest(msgspec.Struct, frozen=True):
+    """The query of ``GET /heartbeats``."""
+
+    limit: Annotated[
+        Limit, Meta(description="Maximum number of heartbeats in the response.", examples=[20])
+    ] = DEFAULT_PAGE
+    cursor: Annotated[
+        Annotated[MonitorName, Meta(extra=_CURSOR_RULE)] | None,
+        Meta(
+            description="The position of the page, from the `Link` header of the previous page. "
+            "Default: the beginning.",
+            examples=["backup"],
         ),
     ] = None
 
@@ -529,6 +546,7 @@ TOPICS_QUERY: Final = Reader(TopicsRequest)
 ENDPOINTS_QUERY: Final = Reader(EndpointsRequest)
 DELIVERIES_QUERY: Final = Reader(DeliveriesRequest)
 SCHEDULES_QUERY: Final = Reader(SchedulesRequest)
+HEARTBEATS_QUERY: Final = Reader(HeartbeatsRequest)
 NEXT_RUNS_QUERY: Final = Reader(NextRunsRequest)
 DELETE_CREDENTIAL_QUERY: Final = Reader(DeleteCredentialRequest)
 AUDIT_QUERY: Final = Reader(AuditRequest)

@@ -36,6 +36,11 @@ class ValidationErrors:
         return bool(self._found)
 
     @property
+    def count(self) -> int:
+        """The number of errors, including those that are not collected."""
+        return self._count
+
+    @property
     def is_full(self) -> bool:
         """Whether no more errors are collected."""
         return self._count >= MAX_ERRORS

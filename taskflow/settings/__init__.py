@@ -7,7 +7,7 @@ docs/reference/settings.md are generated (``python -m tests.reference``).
 
 from taskflow.settings.documentation import Setting, catalogue, variable_of
 from taskflow.settings.fields import Settings
-from taskflow.settings.loading import Examined, examine, load
+from taskflow.settings.loading import Examined, examine, load, validated
 from taskflow.settings.reporting import reported_settings
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "examine",
     "load",
     "reported_settings",
+    "validated",
     "variable_of",
 ]

@@ -25,7 +25,7 @@ Hosts = tuple[
 ]
 # Never shown in logs or errors.
 SECRETS: Final = frozenset(
-    {"database_url", "api_keys", "webhook_secrets", "encryption_keys", "egress_proxy"}
+    {"database_url", "api_keys", "webhook_secrets", "encryption_keys", "egress_proxy", "smtp_url"}
 )
 LogLevel = Literal["debug", "info", "warning", "error"]
 # What a node reports of itself, so that nodes can be compared: what should be the same on all of
@@ -414,6 +414,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "except ports of well-known services other than web servers"
         ),
     ] = ()
+    smtp_url: Annotated[
+        str,
+        Meta(
+            title="a URL such as smtp://user:password@smtp.example:587 (STARTTLS), or smtps://...",
+            description="Mail server for e-mail of alerts: smtp:// with STARTTLS, smtps:// with "
+            "TLS, with a user and a password if it needs them; smtp://host:25?tls=none is a relay "
+            "without both; the same on all nodes; empty is none",
+        ),
+    ] = ""
+    smtp_from: Annotated[
+        str,
+        Meta(
+            pattern=r"^(|[^\s@<>,;\"]+@[^\s@<>,;\"]+)$",
+            title="an address such as taskflow@example.com",
+            description="Address of the sender of this e-mail; required with TASKFLOW_SMTP_URL",
+        ),
+    ] = ""
     egress_proxy: Annotated[
         str,
         Meta(

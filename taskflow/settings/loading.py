@@ -13,7 +13,7 @@ import msgspec
 from taskflow.env_file import read_env_file
 from taskflow.model.errors import SettingsError
 from taskflow.settings.documentation import Setting, catalogue, hints, item_of
-from taskflow.settings.fields import PREFIX, Settings
+from taskflow.settings.fields import PREFIX, SECRETS, Settings
 
 # Read by clients and the command line; both may share one .env.
 _CLIENT_VARIABLES: Final = ("TASKFLOW_URL", "TASKFLOW_API_KEY")
@@ -150,14 +150,30 @@ def _is_otlp_configured(otel: Mapping[str, str]) -> bool:
     return any(otel[name] for name in _OTEL_ENDPOINTS)
 
 
-def _parse(setting: Setting, text: str) -> Any:
+def validated(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Validate values of the fields of ``Settings``, as text or as Python has them.
+
+    Raises:
+        SettingsError: A value is invalid. The message names the field and the allowed values.
+        TypeError: There is no such field.
+    """
+    known = {setting.field: setting for setting in catalogue()}
+    for name in values:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise TypeError(f"there is no setting {name}" + "".join(f"; {one}?" for one in close))
+    return {name: _parse(known[name], value, name) for name, value in values.items()}
+
+
+def _parse(setting: Setting, given: Any, name: str = "") -> Any:
     hint = hints()[setting.field]
-    value = _items_of(text) if item_of(hint) else text
+    value = _items_of(given) if item_of(hint) and isinstance(given, str) else given
     try:
         return msgspec.convert(value, hint, strict=False)
     except msgspec.ValidationError:
+        shown = "..." if setting.field in SECRETS else repr(given)
         raise SettingsError(
-            f"{setting.variable}={text!r} cannot be used: it must be {setting.allowed}"
+            f"{name or setting.variable}={shown} cannot be used: it must be {setting.allowed}"
         ) from None
 
 

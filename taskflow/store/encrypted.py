@@ -7,23 +7,30 @@ Claims stay encrypted: the worker decrypts them, and releases those for which it
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
 
 from taskflow.checkpoints import Checkpoints
+from taskflow.model.alert_messages import Notify
+from taskflow.model.alert_states import Observation
+from taskflow.model.alerts import AlertNotification, StoredAlert
 from taskflow.model.audit import Actor, NewEntry
 from taskflow.model.encryption import Encryption
 from taskflow.model.errors import FieldError, KeyMissing, Undecryptable, Unprocessable
 from taskflow.model.filter import NO_FILTER, PageOrder, TaskFilter
 from taskflow.model.groups import ALL_GROUPS, Group, GroupFilter, NewGroup
+from taskflow.model.heartbeat_monitors import NewPing
 from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleDefinition
 from taskflow.model.task import AttemptRecord, IdempotencyKey, NewTask, Task
 from taskflow.model.topic_events import Deliver, NewEvent, PublishedEvent, deliveries_of
 from taskflow.model.topics import EndpointChange, EndpointDefinition, StoredEndpoint
+from taskflow.store.base.alerts import AlertStore, Evaluated
 from taskflow.store.base.claims import Retry, Settlement
+from taskflow.store.base.configuration import Configuration, ConfigurationWork, Result
 from taskflow.store.base.groups import AddedGroup, GroupPage, GroupStore
+from taskflow.store.base.heartbeat_monitors import HeartbeatMonitorStore, MonitorHistory
 from taskflow.store.base.listing import Page
 from taskflow.store.base.parking import DueAttempt, Parking, ParkingStore
 from taskflow.store.base.schedules import SchedulePage, ScheduleStore
@@ -51,6 +58,8 @@ class EncryptedStore:
         groups: The groups, whose completion tasks are.
         topics: The topics, whose endpoints and deliveries are.
         parking: Parked attempts, whose URLs are.
+        alerts: The alerts, whose notifications are.
+        heartbeat_monitors: Heartbeats, of whose pings the notes are encrypted like results.
     """
 
     def __init__(self, store: TaskStore, encryption: Encryption) -> None:
@@ -60,9 +69,27 @@ class EncryptedStore:
         self.groups: Final = EncryptedGroups(store.groups, encryption)
         self.topics: Final = EncryptedTopics(store.topics, encryption)
         self.parking: Final = EncryptedParking(store.parking, encryption)
+        self.alerts: Final = EncryptedAlerts(store.alerts, encryption)
+        self.heartbeat_monitors: Final = EncryptedHeartbeatMonitors(
+            store.heartbeat_monitors, encryption
+        )
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
+
+    async def configure(self, work: ConfigurationWork[Result]) -> Result:
+        def encrypted(found: Configuration) -> Awaitable[Result]:
+            schedules = EncryptedSchedules(found.schedules, self._encryption)
+            topics = EncryptedTopics(found.topics, self._encryption)
+            return work(
+                msgspec.structs.replace(
+                    found,
+                    schedules=cast("ScheduleStore", schedules),
+                    topics=cast("TopicStore", topics),
+                )
+            )
+
+        return await self._store.configure(encrypted)
 
     async def register(self, name: str, lease_seconds: float, **node: Any) -> uuid.UUID:
         has_payloads = self._encryption.has_payloads
@@ -310,6 +337,30 @@ class EncryptedTopics:
         return sealing
 
 
+class EncryptedAlerts:
+    """The verbs of ``AlertStore`` that make notifications; all others are passed on."""
+
+    def __init__(self, alerts: AlertStore, encryption: Encryption) -> None:
+        self._alerts: Final = alerts
+        self._encryption: Final = encryption
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._alerts, name)
+
+    async def evaluate(
+        self, taken: StoredAlert, observation: Observation, notify: Notify
+    ) -> Evaluated | None:
+        return await self._alerts.evaluate(taken, observation, self._sealing(notify))
+
+    async def test(
+        self, name: str, notify: Notify, *, by: Actor | None = None
+    ) -> AlertNotification | None:
+        return await self._alerts.test(name, self._sealing(notify), by=by)
+
+    def _sealing(self, notify: Notify) -> Notify:
+        return lambda notice: [self._encryption.seal_task(task) for task in notify(notice)]
+
+
 class EncryptedParking:
     """The verbs of ``ParkingStore`` that URLs pass through; all others are passed on."""
 
@@ -341,6 +392,37 @@ class EncryptedParking:
                 url = None
             found.append(msgspec.structs.replace(one, poll_url=url))
         return found
+
+
+class EncryptedHeartbeatMonitors:
+    """The verbs of ``HeartbeatMonitorStore`` that notes of pings pass through.
+
+    All others are passed on.
+    """
+
+    def __init__(self, monitors: HeartbeatMonitorStore, encryption: Encryption) -> None:
+        self._monitors: Final = monitors
+        self._encryption: Final = encryption
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._monitors, name)
+
+    async def ping(self, ping_id: uuid.UUID, ping: NewPing) -> bool:
+        sealed = msgspec.structs.replace(ping, note=self._encryption.seal_note(ping.note))
+        return await self._monitors.ping(ping_id, sealed)
+
+    async def history(self, name: str) -> MonitorHistory | None:
+        found = await self._monitors.history(name)
+        if found is None:
+            return None
+        pings, checkpoints = [], Checkpoints()
+        for one in found.pings:
+            note = self._encryption.opened_note(one.ping.note)
+            pings.append(
+                msgspec.structs.replace(one, ping=msgspec.structs.replace(one.ping, note=note))
+            )
+            await checkpoints.after(len(note or b""))
+        return msgspec.structs.replace(found, pings=pings)
 
 
 class EncryptedSchedules:

@@ -26,6 +26,7 @@ import trio
 from taskflow.telemetry.log_events import LEVELS, Event
 
 PERIOD_SECONDS = 10.0
+_MUTED_REPORT_SECONDS = 86_400.0
 MAX_PER_PERIOD: Final = 20
 Key = TypeVar("Key", bound=Hashable)
 # Order of the leading fields of a JSON line.
@@ -36,6 +37,7 @@ _TRACEBACKS: Final = structlog.processors.ExceptionRenderer(
 )
 _stderr: NonblockingStderr | None = None
 _min_level = logging.NOTSET
+_is_muted = False
 _writing: Final = threading.RLock()  # libraries log from threads of their own
 # The TaskFlow task and attempt that the current Trio task runs.
 _bound_task: Final = ContextVar[Mapping[str, object]]("bound_task", default=MappingProxyType({}))
@@ -110,13 +112,18 @@ def configure(level: str, log_format: Literal["auto", "console", "json"]) -> Non
 
 @contextlib.contextmanager
 def muted_log() -> Iterator[None]:
-    """Log errors only during the block: for a service within another program."""
-    global _min_level  # noqa: PLW0603 - there is one log
-    before, _min_level = _min_level, max(_min_level, LEVELS["error"])
+    """Log errors only during the block: for a service within another program.
+
+    Repeats of errors are reported at its end, and hardly ever before: the time of a test may pass
+    quickly.
+    """
+    global _min_level, _is_muted
+    before = _min_level, _is_muted
+    _min_level, _is_muted = max(_min_level, LEVELS["error"]), True
     try:
         yield
     finally:
-        _min_level = before
+        _min_level, _is_muted = before
 
 
 def _console_format() -> list[Any]:
@@ -191,7 +198,7 @@ async def report_repeats() -> None:
     """Log the number of throttled events once per period and at the end; runs until canceled."""
     try:
         while True:
-            await trio.sleep(PERIOD_SECONDS)
+            await trio.sleep(_MUTED_REPORT_SECONDS if _is_muted else PERIOD_SECONDS)
             _report_repeats()
     finally:
         _report_repeats()

@@ -83,6 +83,9 @@ class Event(enum.Enum):
     ARCHIVE_BLOCKED = ("warning", "finished tasks cannot be moved to the archive")
     SCHEDULES_FIRED = ("debug", "schedules fired")
     SCHEDULE_ERROR = ("error", "cannot compute the times of a schedule, left to other nodes")
+    HEARTBEAT_DOWN = ("warning", "a heartbeat is down")
+    HEARTBEAT_OUTAGE = ("warning", "no node was running for a time, pings may be lost")
+    HEARTBEAT_ERROR = ("error", "cannot check a heartbeat, trying again later")
     CLAIMS_RECONCILED = ("warning", "tasks of unconfirmed claims released")
     TASK_RELEASED = ("debug", "task released")
     TASK_POSTPONED = ("debug", "task postponed, the attempt does not count")
@@ -96,6 +99,9 @@ class Event(enum.Enum):
     BREAKER_OPENED = ("warning", "circuit breaker opened for a host")
     BREAKER_CLOSED = ("info", "circuit breaker closed for a host")
     ENDPOINT_DISABLED = ("warning", "endpoint disabled")
+    ALERT_FIRING = ("warning", "alert fires")
+    ALERT_RECOVERED = ("info", "alert recovered")
+    ALERT_NOT_EVALUATED = ("warning", "an alert could not be evaluated, trying again")
     FILE_DESCRIPTORS_EXHAUSTED = ("error", "no file descriptors left, fetches are delayed")
     REQUEST_UNSIGNED = (
         "error",

@@ -19,16 +19,17 @@ import trio.testing
 
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.blocking.client import BlockingClient
+from taskflow.model.errors import SettingsError
 from taskflow.model.signature import new_secret
 from taskflow.service import MEMORY_URL, open_service
 from taskflow.serving.server import listening, serve_http
 from taskflow.serving.shutdown import Shutdown
-from taskflow.settings import Settings
+from taskflow.settings import Settings, validated
 from taskflow.telemetry import muted_log
 from taskflow.testing.handled import Answer, HandledTargets, Handler, checked
 from taskflow.testing.stopped_clock import NEAR_SECONDS, StoppedClock
 
-# What a node does by the clock is of no interest here, and would be done for each hour of a test.
+# What a node does by the clock is of no interest here: it is done once per hour of a test.
 _HEARTBEAT_SECONDS: Final = 3600.0
 _LEASE_SECONDS: Final = 86_400.0
 # Each request that waits for ``respond`` occupies one.
@@ -72,7 +73,11 @@ class TestService:
             "poll_seconds": _HEARTBEAT_SECONDS,
             "workers": _WORKERS,
         }
-        self._settings = Settings(webhook_secrets=self.webhook_secret, **{**defaults, **settings})
+        try:
+            values = {**defaults, **validated(settings)}
+            self._settings = Settings(webhook_secrets=self.webhook_secret, **values)
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
         self._targets = HandledTargets(handler)
         self._clock = StoppedClock()
         self._started: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()

@@ -217,6 +217,11 @@ _PAST: Final = "2000-01-01"
 # A task that is COMPLETED, for rows that belong to a task.
 KNOWN: Final = str(uuid.UUID(int=7 << 76 | 2 << 62 | 7))
 _FAILED: Final = {**_ENDED, "status": "FAILED", "error": "odd", "error_type": "http_status"}
+_MONITOR: Final = {
+    "name": "odd", "ping_id": str(uuid.UUID(int=5)), "description": "", "timezone": "UTC",
+    "grace_seconds": "60", "paused": "false", "state": "new", "state_since": "now",
+    "ping_count": "0", "transition_count": "0", "created_at": "now", "updated_at": "now",
+}  # fmt: skip
 # What stands beside a hostile value: rows of every kind that there is.
 GOOD: Final[Mapping[str, tuple[Row, ...]]] = {
     "taskflow_tasks": (
@@ -347,6 +352,26 @@ GOOD: Final[Mapping[str, tuple[Row, ...]]] = {
         {"task_id": str(uuid.UUID(int=5)), "token": str(uuid.UUID(int=2)), "queue": "odd",
          "due_at": _PAST, "overdue_at": "2100-01-01", "poll_url": NOWHERE},
     ),
+    "taskflow_heartbeat_monitors": (
+        {**_MONITOR, "every_seconds": "60"},
+        {**_MONITOR, "cron": "* * * * *", "state": "up", "expected_at": _PAST,
+         "last_ping_at": _PAST, "last_signal": "success", "next_check_at": _PAST,
+         "max_run_seconds": "5"},
+        {**_MONITOR, "cron": "* * * * *", "state": "up", "expected_at": _PAST, "started_at": _PAST,
+         "next_check_at": _PAST, "last_duration_seconds": "1", "last_exit_code": "0"},
+        {**_MONITOR, "every_seconds": "60", "state": "down", "paused": "true"},
+    ),
+    "taskflow_heartbeat_pings": (
+        {"id": str(uuid.UUID(int=5)), "monitor": "known", "number": "1", "at": "now",
+         "signal": "success", "note": "\\x00"},
+        {"id": str(uuid.UUID(int=5)), "monitor": "known", "number": "1", "at": "now",
+         "signal": "fail", "exit_code": "1", "duration_seconds": "1", "address": "odd"},
+    ),
+    "taskflow_heartbeat_transitions": (
+        {"monitor": "known", "number": "99", "at": "now", "state": "down", "reason": "missed"},
+    ),
+    "taskflow_heartbeat_watch": ({"id": "1", "checked_at": "now"},),
+    "taskflow_heartbeat_outages": ({"began": _PAST, "ended": "now"},),
     "taskflow_nodes": (
         {"id": str(uuid.UUID(int=3)), "name": "odd", "lease_seconds": "5", "expires_at": _PAST},
         {"id": str(uuid.UUID(int=4)), "name": "odd", "lease_seconds": "5",
@@ -356,7 +381,13 @@ GOOD: Final[Mapping[str, tuple[Row, ...]]] = {
 # Settings of TaskFlow itself, rather than data: operators must not change them.
 _NOT_DATA: Final = ("taskflow_migrations", "taskflow_secrets", "taskflow_event_log")
 # Tables whose rows need names of their own.
-_NAMED: Final = ("taskflow_queues", "taskflow_schedules", "taskflow_topics", "taskflow_endpoints")
+_NAMED: Final = (
+    "taskflow_queues",
+    "taskflow_schedules",
+    "taskflow_topics",
+    "taskflow_endpoints",
+    "taskflow_heartbeat_monitors",
+)
 # What makes a row another row, or what a server counts by itself.
 _KEYS: Final = (("taskflow_tasks", "id"), ("taskflow_events", "id"), ("taskflow_attempts", "id"))
 
@@ -402,7 +433,12 @@ def insert_all(
 
 
 def _statement(table: str, row: Row) -> str:
-    id_column = {"taskflow_endpoints": "id", "taskflow_parked": "task_id"}.get(table)
+    id_column = {
+        "taskflow_endpoints": "id",
+        "taskflow_parked": "task_id",
+        "taskflow_heartbeat_pings": "id",
+        "taskflow_heartbeat_monitors": "ping_id",
+    }.get(table)
     if id_column is not None and row.get(id_column) == str(uuid.UUID(int=5)):
         row = {**row, id_column: str(uuid.uuid4())}
     if table in _NAMED and row.get("name") == "odd":

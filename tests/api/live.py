@@ -50,6 +50,8 @@ class LiveServer:
             "api_keys": f"tests:admin:{key}" if key else "",
             "webhook_secrets": SECRET,
             "encryption_keys": ENCRYPTION_KEY,
+            "smtp_url": "smtp://127.0.0.1:9?tls=none",
+            "smtp_from": "taskflow@example.com",
             "bind": "127.0.0.1:0",
             "fetch_timeout_seconds": 60.0,
             "database_timeout_seconds": 60.0,

@@ -27,6 +27,14 @@ SECRET = "the-secret-of-somebody"
 TASK = {"payload": {"url": f"http://a:{SECRET}@127.0.0.1:9/", "body": SECRET}, "delay_seconds": 999}
 CREDENTIAL = {"kind": "bearer", "token": SECRET, "hosts": ["api.example.com"]}
 
+ALERT = {
+    "on": "task_failed",
+    "to": [
+        {"kind": "webhook", "url": f"http://127.0.0.1:9/?token={SECRET}"},
+        {"kind": "slack", "url": f"http://127.0.0.1:9/{SECRET}"},
+    ],
+}
+
 
 class Audited:
     """A server, and the entries since the last call."""
@@ -127,6 +135,22 @@ def put_schedule(audited: Audited, name: str, **fields) -> None:
     audited.done("PUT", f"/schedules/{name}", {"every_seconds": 3600, "task": TASK, **fields})
 
 
+def put_alert(audited: Audited, name: str) -> str:
+    audited.done("PUT", f"/alerts/{name}", ALERT)
+    return name
+
+
+def put_heartbeat(audited: Audited, name: str) -> str:
+    audited.done("PUT", f"/heartbeats/{name}", {"every_seconds": 3600})
+    return name
+
+
+def paused_heartbeat(audited: Audited, name: str) -> str:
+    put_heartbeat(audited, name)
+    audited.done("PATCH", f"/heartbeats/{name}", {"paused": True})
+    return name
+
+
 def put_credential(audited: Audited, name: str) -> None:
     audited.done("PUT", f"/credentials/{name}", CREDENTIAL, role="admin")
 
@@ -181,6 +205,15 @@ REQUESTS = {
         {"since": "2026-01-01T00:00:00Z"},
         Action.ENDPOINT_RECOVER,
     ),
+    "PUT /alerts/{name}": (lambda _: "new", ALERT, Action.ALERT_PUT),
+    "PATCH /alerts/{name}": (lambda a: put_alert(a, "patched"), {"minimum": 3}, Action.ALERT_PUT),
+    "DELETE /alerts/{name}": (lambda a: put_alert(a, "deleted"), None, Action.ALERT_DELETE),
+    "POST /alerts/{name}/test": (lambda a: put_alert(a, "tested"), None, Action.ALERT_TEST),
+    "POST /alerts/{name}/silence": (
+        lambda a: put_alert(a, "silenced"),
+        {"seconds": 60},
+        Action.ALERT_SILENCE,
+    ),
     "PUT /queues/{name}": (lambda _: "put", {"max_concurrency": 5}, Action.QUEUE_CHANGE),
     "PATCH /queues/{name}": (lambda _: "patched", {"rate": 5}, Action.QUEUE_CHANGE),
     "POST /queues/{name}/pause": (lambda _: "paused", None, Action.QUEUE_PAUSE),
@@ -214,7 +247,32 @@ REQUESTS = {
         None,
         Action.SCHEDULE_DELETE,
     ),
+    "PUT /heartbeats/{name}": (
+        lambda _: "put",
+        {"every_seconds": 60, "description": "d"},
+        Action.HEARTBEAT_PUT,
+    ),
+    "PATCH /heartbeats/{name}": (
+        lambda a: put_heartbeat(a, "patched"),
+        {"paused": True},
+        Action.HEARTBEAT_PAUSE,
+    ),
+    "POST /heartbeats/{name}/rotate": (
+        lambda a: put_heartbeat(a, "rotated"),
+        None,
+        Action.HEARTBEAT_ROTATE,
+    ),
+    "DELETE /heartbeats/{name}": (
+        lambda a: put_heartbeat(a, "deleted"),
+        None,
+        Action.HEARTBEAT_DELETE,
+    ),
     "PUT /credentials/{name}": (lambda _: "billing", CREDENTIAL, Action.CREDENTIAL_PUT),
+    "POST /config": (
+        lambda _: "together",
+        {"changes": [{"kind": "credential", "name": "together", "fields": CREDENTIAL}]},
+        Action.CREDENTIAL_PUT,
+    ),
     "DELETE /credentials/{name}": (
         lambda a: (put_credential(a, "gone"), "gone")[1],
         None,
@@ -227,8 +285,8 @@ SUBMISSIONS = {
     *("POST /tasks", "POST /tasks/batch", "POST /groups", "POST /topics/{name}/events"),
     "POST /topics/{topic}/endpoints/{name}/test",
 }
-# Neither are reports of targets, which have no key: each is the outcome of an attempt.
-REPORTS = {one for one in WRITES if one.startswith("POST /completions/")}
+# Neither are reports of targets and pings of jobs, which have no key: each is in another history.
+REPORTS = {one for one in WRITES if one.startswith(("POST /completions/", "POST /ping/"))}
 AUDITED = [one for one in WRITES if one not in SUBMISSIONS | REPORTS]
 
 
@@ -291,6 +349,9 @@ PAGES = {
     "/ui/groups/<group_id>/close": lambda a: a.group(open=True),
     "/ui/groups/<group_id>/cancel": lambda a: a.group(open=True),
     "/ui/groups/<group_id>/retry": lambda a: a.failed_group(),
+    "/ui/alerts/<name>/test": lambda a: put_alert(a, "page-tested"),
+    "/ui/alerts/<name>/silence": lambda a: put_alert(a, "page-silenced"),
+    "/ui/alerts/<name>/delete": lambda a: put_alert(a, "page-deleted"),
     "/ui/topics/<topic>/endpoints/<name>/recover": lambda a: (
         a.failing_endpoint("page-recovered"),
         "page-recovered/endpoints/a",
@@ -319,18 +380,24 @@ PAGES = {
         "to-resume",
     )[2],
     "/ui/schedules/<string:name>/delete": lambda a: (put_schedule(a, "to-delete"), "to-delete")[1],
+    "/ui/heartbeats/<string:name>/pause": lambda a: put_heartbeat(a, "page-paused"),
+    "/ui/heartbeats/<string:name>/resume": lambda a: paused_heartbeat(a, "page-resumed"),
+    "/ui/heartbeats/<string:name>/rotate": lambda a: put_heartbeat(a, "page-rotated"),
+    "/ui/heartbeats/<string:name>/delete": lambda a: put_heartbeat(a, "page-deleted"),
 }
 # What is sent to these, which are forms.
 FORMS = {
     "/ui/queues/<string:name>": b"max_concurrency=5",
     "/ui/schedules/<string:name>": b"missed=skip",
 }
-# These are tested below or in test_credentials.py, or submit tasks; "/" answers no POST.
+# These are tested below, in test_alerts.py or test_credentials.py, or submit tasks; "/" answers no
+# POST.
 OTHER_PAGES = {
     *("/ui/submit", "/ui/sign-in", "/ui/sign-out", "/"),
     "/ui/topics/<topic>/endpoints/<name>/test",
     *("/ui/credentials", "/ui/credentials/<name>/delete", "/ui/selected/<string:name>"),
-    *("/ui/views", "/ui/views/delete"),
+    *("/ui/views", "/ui/views/delete", "/ui/alerts", "/ui/alerts/<name>"),
+    *("/ui/new-heartbeat", "/ui/heartbeats/<string:name>/edit"),
 }
 
 
@@ -348,6 +415,20 @@ def test_every_page_that_changes_something_is_known():
     with LiveServer(database_url=MEMORY_URL, configure=configure):
         pass
     assert rules == {*PAGES, *OTHER_PAGES}
+
+
+@pytest.mark.parametrize("place", ["new-heartbeat", "heartbeats/page-form/edit"])
+def test_the_form_of_a_heartbeat(audited, place):
+    """It has an entry, as the API has."""
+    put_heartbeat(audited, "page-form")
+    session, name = session_of(audited.server, "write"), "page-form"
+    if place == "new-heartbeat":
+        audited.done("DELETE", "/heartbeats/page-form")
+    audited.news()
+    body = f"name={name}&every_seconds=60&description=by+hand".encode()
+    assert audited.server.ask("POST", f"/ui/{place}", body, session).status == 303
+    [entry] = audited.news()
+    assert (entry["action"], entry["actor"], entry["target"]) == ("heartbeat.put", "writer", name)
 
 
 @pytest.mark.parametrize("rule", PAGES)

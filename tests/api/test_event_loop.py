@@ -49,6 +49,7 @@ PLACES = {
     "<topic>": "worst",
     "<default:id>": "{id}",
     "<string:token>": "no-token",
+    "<string:signal>": "start",
     "<task_id>": "{id}",
     "<group_id>": "{id}",
 }

@@ -52,6 +52,8 @@ PAGES = (
         "/ui/tasks?url_contains=z",
         "/ui/submit",
     ),
+    *("/heartbeats?limit=1000", "/heartbeats?limit=1", "/heartbeats/known"),
+    *("/heartbeats/known/history", "/ui/heartbeats", "/ui/heartbeats/known"),
     *(f"/tasks/{KNOWN}{part}" for part in ("", "/attempts", "/result")),
     *(f"/ui/tasks/{KNOWN}", "/groups", "/groups?limit=1&queue=odd", "/groups?status=CLOSED"),
     *(f"/groups/{KNOWN_GROUP}", f"/tasks?group={KNOWN_GROUP}", "/ui/groups"),
@@ -146,6 +148,12 @@ def add_known(database: psycopg.Connection) -> None:
         "INSERT INTO taskflow_schedules (name, definition, size_bytes, anchor_at, created_at,"
         " updated_at) VALUES ('known', %s, 9, now(), now(), now())",
         [json.dumps(definition)],
+    )
+    known = {**GOOD["taskflow_heartbeat_monitors"][0], "name": "known", "ping_id": KNOWN}
+    database.execute(
+        f"INSERT INTO taskflow_heartbeat_monitors ({', '.join(known)}) "
+        f"VALUES (%s{', %s' * (len(known) - 1)})",
+        [*known.values()],
     )
     database.execute(
         "INSERT INTO taskflow_groups (id, queue, status) VALUES (%s, 'odd', 'CLOSED')",

@@ -88,12 +88,16 @@ class World(NamedTuple):
         self.task("FAILED")
         return self.ask("get", "/failures").json[0]["id"]
 
-    def place(self, method: str, path: str) -> str:
+    def place(self, method: str, path: str) -> str:  # noqa: PLR0911 - a kind of path each
         """The path of an operation, leading to something that it can be carried out on."""
         name = OPERATIONS[method, path]["operationId"]
         if path.startswith("/completions/{id}/{token}"):
             parked = Parked(self.server, self.worker)
             return path.replace("/completions/{id}/{token}", parked.path)
+        if path.startswith("/ping/"):
+            url = self.ask("put", f"/heartbeats/{uuid.uuid4()}", {"every_seconds": 60}).json
+            token = url["ping_url"].rpartition("/")[2]
+            return path.replace("{token}", token).replace("{signal}", "start")
         if path.startswith("/groups/{id}"):
             group = self.ask("post", "/groups", {"name": name}).json
             return path.replace("{id}", group["id"])

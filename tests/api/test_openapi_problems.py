@@ -187,6 +187,9 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
+STALE = {"kind": "queue", "name": "mail", "fields": {}, "before": {"max_concurrency": 10}}
+
+
 PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
     ("400", "no payload"): asked("POST", "/tasks", b"{}"),
     ("400", "no JSON"): asked("POST", "/tasks", b'{"payload":'),
@@ -209,6 +212,7 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
         ("PUT", "/topics/a", b"{}"), lambda _: ("GET", "/topics/a/endpoints/none")
     ),
     ("404", "no schedule"): asked("GET", "/schedules/none"),
+    ("404", "no heartbeat"): asked("GET", "/heartbeats/none"),
     ("405", "PUT"): asked("PUT", "/tasks", b"{}"),
     ("408", "slow body"): half_a_body,
     ("409", "cancel"): done_at_its_end("cancel"),
@@ -224,6 +228,14 @@ PROVOKED: dict[tuple[str, str], Callable[[pytest.FixtureRequest], Answer]] = {
         lambda _: (
             *("PUT", "/schedules/a", b'{"every_seconds": 60, "task": {"payload": 1}}'),
             {"if-none-match": "*"},
+        ),
+    ),
+    ("412", "changed"): followed(
+        ("PUT", "/queues/mail", b'{"max_concurrency": 20}'),
+        lambda _: (
+            "POST",
+            "/config",
+            json.dumps({"changes": [STALE]}).encode(),
         ),
     ),
     ("413", "too large"): asked("POST", "/tasks", b" " * (2**20 + 1)),

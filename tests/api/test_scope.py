@@ -231,7 +231,24 @@ LISTED = {
 BULK = {"cancelTasks", "retryTasks", "deleteTasks"}
 # Tested on their own below, or in test_groups.py, test_topics.py and test_failures.py.
 OTHERS = {"showFailure", "addTask", "addTasks", "addGroup", "putTopic", "putSchedule", "watchTasks"}
-WHOLE = {"listNodes": "/nodes", "listHosts": "/hosts", "showMetrics": "/metrics"}
+WHOLE = {
+    "listNodes": "/nodes",
+    "listHosts": "/hosts",
+    "showMetrics": "/metrics",
+    "listHeartbeats": "/heartbeats",
+    "showHeartbeat": "/heartbeats/backup",
+    "showHeartbeatHistory": "/heartbeats/backup/history",
+}
+# Heartbeats are of no queue (test_heartbeats.py); several resources: test_configuration.py.
+WHOLE_WRITES = {
+    *("putHeartbeat", "patchHeartbeat", "rotateHeartbeat", "deleteHeartbeat"),
+    "applyConfiguration",
+}
+# They watch all queues, and notify of what they see.
+ALERTS = {
+    *("putAlert", "patchAlert", "listAlerts", "showAlert", "deleteAlert", "testAlert"),
+    *("silenceAlert", "listAlertNotifications"),
+}
 # For admins alone: test_credentials.py, test_audit.py.
 ADMINS = {
     "listAuditEntries",
@@ -245,8 +262,12 @@ PUBLIC = {
     *("isAlive", "isReady", "describe", "readDocument", "listProblems", "explainProblem"),
     *("showConfiguration", "listPublicKeys"),
 }
-# Their URLs have a token for one attempt, and the key of a caller is not read: test_completions.py.
-BY_TOKEN = {"completeAttempt", "failAttempt", "extendAttempt"}
+# Their URLs have a token for one attempt or one heartbeat, and the key of a caller is not read:
+# test_completions.py, test_heartbeats.py.
+BY_TOKEN = {
+    *("completeAttempt", "failAttempt", "extendAttempt"),
+    *("pingHeartbeat", "pingHeartbeatWithNote", "signalHeartbeat", "signalHeartbeatWithNote"),
+}
 PAGES = {
     "/ui": "GET",
     "/ui/live": "stream",
@@ -301,7 +322,22 @@ PAGES = {
     "/ui/live/nodes": "whole",
     "/ui/nodes/<node_id>": "whole",
     "/ui/nodes/<node_id>/live": "whole",
+    "/ui/heartbeats": "whole",
+    "/ui/heartbeats/live": "whole",
+    "/ui/new-heartbeat": "whole",
+    "/ui/heartbeats/<string:name>": "whole",
+    "/ui/heartbeats/<string:name>/live": "whole",
+    "/ui/heartbeats/<string:name>/edit": "whole",
+    "/ui/heartbeats/<string:name>/pause": "whole POST",
+    "/ui/heartbeats/<string:name>/resume": "whole POST",
+    "/ui/heartbeats/<string:name>/rotate": "whole POST",
+    "/ui/heartbeats/<string:name>/delete": "whole POST",
     "/ui/submit": "submit",
+    "/ui/alerts": "whole",
+    "/ui/alerts/<name>": "whole",
+    "/ui/alerts/<name>/test": "whole POST",
+    "/ui/alerts/<name>/silence": "whole POST",
+    "/ui/alerts/<name>/delete": "whole POST",
     "/ui/audit": "admin",
     "/ui/credentials": "admin",
     "/ui/credentials/<name>/delete": "admin",
@@ -317,8 +353,9 @@ PAGES = {
 def test_every_route_is_classified():
     """A new route is limited to the queues of a key, or says that it shows the whole service."""
     names = {route.name for route in ROUTES}
-    assert names == {*ABSENT, *LISTED, *BULK, *OTHERS, *WHOLE, *ADMINS, *PUBLIC, *BY_TOKEN}
-    assert {route.name for route in ROUTES if route.has_whole_view} == {*WHOLE, *ADMINS}
+    whole = {*WHOLE, *WHOLE_WRITES, *ADMINS, *ALERTS}
+    assert names == {*ABSENT, *LISTED, *BULK, *OTHERS, *whole, *PUBLIC, *BY_TOKEN}
+    assert {route.name for route in ROUTES if route.has_whole_view} == whole
 
 
 def test_every_page_is_classified(shared):
@@ -551,6 +588,7 @@ def test_idempotency_keys_do_not_collide(mail, shop):
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_what_shows_the_whole_service_is_refused(mail, boss, name):
+    assert boss.ask("PUT", "/heartbeats/backup", {"every_seconds": 60}).status in (200, 201)
     check_problem(mail.ask("GET", WHOLE[name]), 403, "all queues")
     assert boss.ask("GET", WHOLE[name]).status == 200
 
@@ -592,7 +630,9 @@ def test_events(mail, shop, boss):
 
 
 @pytest.mark.parametrize("rule", [rule for rule, kind in PAGES.items() if kind != "public"])
-def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, hidden_topic, rule):
+def test_pages_of_the_dashboard(  # noqa: PLR0912, PLR0915 - a case for each kind of page
+    mail, shop, hidden, hidden_group, hidden_topic, rule
+):
     """They show nothing of other queues, and change nothing there."""
     names = {"<string:name>": "a-shop" if "schedules" in rule else "shop", "<task_id>": hidden}
     names |= {"<group_id>": hidden_group, "<topic>": hidden_topic, "<name>": "a"}
@@ -634,8 +674,9 @@ def test_pages_of_the_dashboard(mail, shop, hidden, hidden_group, hidden_topic, 
             answer = mail.ask("POST", path, b"", **form)
             answer_text = answer.body.decode()
             assert answer.status == (303 if path.endswith("/delete") else 404)
-        case "whole":
-            answer = mail.ask("GET", path)
+        case "whole" | "whole POST":
+            method = "POST" if PAGES[rule] == "whole POST" else "GET"
+            answer = mail.ask(method, path, b"" if method == "POST" else None, **form)
             answer_text = answer.body.decode()
             assert answer.status == 403
             assert "all queues" in answer_text

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jsonschema_rs
 import pytest
@@ -52,6 +54,8 @@ schedules:
       queue: mail
       max_attempts: 3
   sync: {every_seconds: 60, task: {payload: https://example.com/}, start_at: 2026-01-01T00:00:00Z}
+heartbeats:
+  backup: {cron: 30 2 * * *, timezone: Europe/Berlin, grace_seconds: 1800, description: Nightly}
 """
 
 
@@ -91,7 +95,7 @@ def test_a_file_is_applied_once(cli, server, tmp_path):
     """A plan shows each field and changes nothing; after an apply there is nothing to change."""
     write(tmp_path, FILE)
     planned = config(cli, "plan", "--check", code=1)
-    assert planned.lines[-1] == "5 to create, 2 to change"
+    assert planned.lines[-1] == "6 to create, 2 to change"
     assert "+ credential billing" in planned.lines
     assert "    token: (not shown)" in planned.lines
     assert "t0ken" not in planned.out
@@ -105,6 +109,27 @@ def test_a_file_is_applied_once(cli, server, tmp_path):
     schedule = server.ask("GET", "/schedules/report").json
     assert schedule["timezone"] == "Europe/Berlin"
     assert schedule["task"]["payload"]["headers"] == {"Authorization": "***"}
+
+
+def test_heartbeats(cli, server, tmp_path):
+    """They are created, changed from cron to an interval, checked, exported and deleted."""
+    write(tmp_path, "heartbeats: {a: {cron: 0 2 * * *}, b: {every_seconds: 60}}")
+    assert config(cli, "apply").lines[-1] == "2 to create"
+    before = server.ask("GET", "/heartbeats/a").json
+    write(tmp_path, "heartbeats: {a: {every_seconds: 3600, paused: true}, b: {description: x}}")
+    changed = config(cli, "apply").lines
+    assert changed[-1] == "2 to change"
+    assert "    every_seconds: 3600.0" in changed
+    after = server.ask("GET", "/heartbeats/a").json
+    assert (after["cron"], after["every_seconds"], after["state"]) == (None, 3600, "paused")
+    assert after["ping_url"] == before["ping_url"]
+    write(tmp_path, "heartbeats: {c: {description: x}}")
+    assert "either cron or every_seconds" in cli.run("config", "plan").complaint
+    write(tmp_path, config(cli, "export").out)
+    assert config(cli, "plan").out == "nothing to change\n"
+    write(tmp_path, "heartbeats: {}")
+    config(cli, "apply", "--prune", "--yes")
+    assert server.ask("GET", "/heartbeats").json == []
 
 
 def test_what_is_not_named_stays(cli, server, tmp_path):
@@ -228,26 +253,76 @@ def test_credentials_are_sent_again(cli, server, tmp_path):
 
 
 def test_a_rejection(cli, server, tmp_path):
-    """The service rejects a change: what was made is listed, and stays; the rest is not made."""
+    """The service rejects the last change: nothing is changed, and the message names the place."""
     write(
         tmp_path,
-        "queues: {a: {rate: 1}, b: {credential: unknown}}\n"
-        "schedules: {s: {every_seconds: 60, task: {payload: 'https://example.com/'}}}\n",
+        "queues: {a: {rate: 1}}\n"
+        "topics: {t: {queue: a}}\n"
+        "schedules: {s: {every_seconds: 60, task: {payload: x, credential: unknown}}}\n",
     )
     result = config(cli, "apply", code=ExitStatus.USAGE)
-    assert "1 of 3 changes were made; rejected: queue b" in result.err
-    assert "unknown" in result.err.splitlines()[-1]
-    assert result.lines[0] == "~ queue a"
+    assert result.out == ""
+    assert result.err.splitlines()[0] == "nothing was changed"
+    assert "schedule s: there is no credential unknown" in result.err
     assert server.ask("GET", "/schedules").json == []
+    assert server.ask("GET", "/topics").json == []
+    assert server.ask("GET", "/queues/a").status == 404
+
+
+def test_a_stale_plan(cli, server, tmp_path):
+    """A resource was changed between the plan and the changes: nothing is changed."""
+    write(tmp_path, FILE)
+    config(cli, "apply")
+    write(tmp_path, "queues: {mail: {rate: 7}, new: {rate: 1}}\nschedules:")
+    columns = {"columns": 200}
+    with cli.terminal("config", "apply", "--prune", **columns) as terminal:
+        terminal.wait_for("[y/N]")
+        server.ask("PATCH", "/queues/mail", b'{"max_concurrency": 11}')
+        server.ask("DELETE", "/schedules/sync")
+        terminal.type("y\n")
+        assert terminal.end() != 0
+        shown = " ".join(terminal.text.split())
+    assert "queue mail: max_concurrency is 11, and was 10" in shown
+    assert "schedule sync does not exist any more" in shown
+    assert server.ask("GET", "/queues/mail").json["rate"] == {"per_second": 5.0, "burst": 1}
+    assert server.ask("GET", "/queues/new").status == 404
+    assert server.ask("GET", "/schedules/report").status == 200
 
 
 @pytest.mark.parametrize("server", ["memory"], indirect=True)
-def test_the_first_change_is_rejected(cli, tmp_path):
-    """Nothing was changed, which is not the same as nothing to change."""
-    write(tmp_path, "queues: {b: {credential: unknown}}")
-    result = config(cli, "apply", code=ExitStatus.USAGE)
-    assert result.out == ""
-    assert "0 of 1 changes were made; rejected: queue b" in result.err
+def test_an_older_service(cli, tmp_path):
+    """A service without the route is named as the reason."""
+
+    class Old(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.answer(200, b"[]", "application/json")
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            problem = {"type": "/problems/not-found", "title": "x", "status": 404, "detail": "x"}
+            self.answer(404, json.dumps(problem).encode(), "application/problem+json")
+
+        def answer(self, status, body, kind):
+            self.send_response(status)
+            self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Print nothing."""
+
+    write(tmp_path, "queues: {a: {rate: 1}}")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Old) as old:
+        thread = threading.Thread(target=old.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{old.server_port}"
+            result = config(CommandLine(tmp_path, url=url), "apply", code=ExitStatus.FAILED)
+        finally:
+            old.shutdown()
+            thread.join()
+    assert "the service is older than this command" in result.complaint
 
 
 @pytest.mark.parametrize("server", ["memory"], indirect=True)
@@ -257,7 +332,7 @@ def test_the_times_of_a_schedule_are_checked_before_the_first_change(cli, server
     write(tmp_path, f"queues: {{q: {{paused: true}}}}\nschedules: {{s: {{{task}}}}}")
     assert config(cli, "validate").lines == [
         "taskflow.yaml is valid: 2 resources",
-        "neither cron nor every_seconds, so these schedules must exist: s",
+        "neither cron nor every_seconds, so these must exist: schedule s",
     ]
     for command in ("plan", "apply"):
         complaint = config(cli, command, code=ExitStatus.USAGE).complaint
@@ -312,9 +387,13 @@ def _chain() -> str:
         ("credentials: {c: {kind: bearer, token: '${NO_SUCH}', hosts: [a]}}", ["not set: NO_SUCH"]),
         ("queues: {a: {rate: 1}, a: {rate: 2}}", ["'a' is given twice"]),
         ("queues: [", ["is not valid YAML"]),
-        ("- a", ["the file must be an object of credentials, queues, topics, schedules"]),
+        (
+            "- a",
+            ["the file must be an object of credentials, queues, topics, schedules, heartbeats"],
+        ),
+        ("heartbeats: {h: {cron: 61 * * * *}}", ["cron has an invalid minute"]),
         ("queues: {1: {}}", ["the name 1 must be text"]),
-        ("queues: {on: {}}", ["the name on must be text: put it in quotes"]),
+        ("queues: {off: {}}", ["the name off must be text: put it in quotes"]),
         ("queues: {? [a] : {}}", ["must be text"]),
         ("queues: &a {a: *a}", ['the alias *a contains itself in "taskflow.yaml", line 1']),
         ("queues: &a [*a]", ["the alias *a contains itself"]),
@@ -365,7 +444,7 @@ def test_invalid_files(lone, tmp_path, text, complaints):
 def test_a_valid_file(lone, tmp_path):
     """Without a service; from a file, and from standard input. $${ is no reference."""
     write(tmp_path, FILE)
-    assert config(lone, "validate").out == "taskflow.yaml is valid: 8 resources\n"
+    assert config(lone, "validate").out == "taskflow.yaml is valid: 9 resources\n"
     write(tmp_path, "queues: {}\nschedules: {s: {every_seconds: 1, task: {payload: '$${X}'}}}")
     assert config(lone, "validate").out == "taskflow.yaml is valid: 1 resource\n"
     assert config(lone, "validate", "--file", "-").out == "- is valid: 0 resources\n"

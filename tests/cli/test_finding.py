@@ -8,6 +8,8 @@ import signal
 
 import pytest
 
+from taskflow.cli.exit_status import ExitStatus
+from tests.cli.command import CommandLine
 from tests.service.processes import wait_until
 from tests.service.targets import Target as HeldTarget
 
@@ -387,3 +389,13 @@ def test_gzip_of_an_export_is_whole(cli, memory_server):
         cwd=cli.folder,
     )
     assert json.loads(gzip.decompress(output.stdout))["queue"] == "zipped"
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "javascript:alert(1)", "ftp://a", "a:8080"])
+def test_open_accepts_addresses_of_services_only(tmp_path, url):
+    """A browser would open a file, or run a script."""
+    cli = CommandLine(tmp_path, url=None, BROWSER="false")
+    for arguments in (("--url", url), ("--url", url, "--print")):
+        complaint = cli.run("open", *arguments)
+        assert complaint.code == ExitStatus.USAGE
+        assert "is not the address of a service" in complaint.complaint

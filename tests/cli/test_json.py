@@ -77,6 +77,20 @@ def test_no_command_is_missing():
     assert with_json - run == REPORTS
 
 
+def test_groups_with_a_list(tmp_path):
+    """Options of ``list`` need no ``list``; --help is of the group, and other commands stay."""
+    with LiveServer(database_url="memory://") as server:
+        cli = CommandLine(tmp_path, url=server.url)
+        cli.ok("queues", "put", "mail", "--rate", 1)
+        for group in ("queues", "groups", "schedules", "topics", "credentials"):
+            assert cli.ok(group, "--json").out == cli.ok(group, "list", "--json").out
+            assert f"taskflow {group} [OPTIONS] [COMMAND]" in cli.ok(group, "--help").out
+        assert cli.ok("queues").out == cli.ok("queues", "list").out
+        assert cli.ok("groups", "--status", "OPEN", "--url", server.url).out == ""
+        assert "No such option" in cli.run("queues", "--status", "OPEN").complaint
+        assert "No such command 'lst'" in cli.run("queues", "lst").complaint
+
+
 def test_objects_are_those_of_the_document(tmp_path):
     (tmp_path / "credential.json").write_text(SECRET)
     with LiveServer(database_url="memory://") as server:

@@ -6,7 +6,9 @@ import datetime as dt
 import itertools
 import json
 import re
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from taskflow.model.signature import new_secret
@@ -15,6 +17,33 @@ from taskflow.version import __version__
 from tests.api.live import LiveServer
 from tests.cli.command import CommandLine, interrupt
 from tests.cli.test_finding import hand_in
+
+
+class TestHeartbeats:
+    def test_a_heartbeat(self, cli_of_each, service):
+        """It is created, pinged by its URL, listed, changed, paused, rotated and deleted."""
+        cli = cli_of_each
+        put = ("heartbeats", "put", "nightly")
+        assert "does not exist yet" in cli.run(*put, "--grace", "1h").complaint
+        assert cli.run(*put, "--every", "1h", "--cron", "* * * * *").code == 2
+        assert re.search("^state +new$", cli.ok(*put, "--every", "1h").out, re.MULTILINE)
+        url = cli.ok("heartbeats", "url", "nightly").out.strip()
+        ping = httpx.post(f"{service.url}{urlsplit(url).path}/7", content=b"disk full")
+        assert ping.status_code == 204
+        shown = cli.ok("heartbeats", "show", "nightly").out
+        assert re.search("^state +down$", shown, re.MULTILINE)
+        assert re.search("^exit code +7$", shown, re.MULTILINE)
+        assert "fail (7)" in cli.ok("heartbeats", "history", "nightly").out
+        [history] = cli.ok("heartbeats", "history", "nightly", "--json").documents
+        assert history["pings"][0]["note"] == "disk full"
+        changed = cli.ok(*put, "--cron", "30 2 * * *", "--timezone", "Europe/Berlin").out
+        assert re.search(r"^expected +30 2 \* \* \* Europe/Berlin$", changed, re.MULTILINE)
+        assert "paused" in cli.ok("heartbeats", "pause", "nightly").out
+        assert "down" in cli.ok("heartbeats", "resume", "nightly").out
+        assert url not in cli.ok("heartbeats", "rotate", "nightly").out
+        assert ["nightly", "down"] in [row[:2] for row in cli.ok("heartbeats").rows]
+        assert "nightly" in cli.ok("heartbeats", "delete", "nightly").out
+        assert cli.run("heartbeats", "show", "nightly").code != 0
 
 
 class TestGroups:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import socket
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from taskflow import (
@@ -24,6 +26,7 @@ from taskflow import (
     __version__,
 )
 from taskflow.model.audit import Action, TargetKind
+from taskflow.model.heartbeat_monitors import HeartbeatState
 from taskflow.model.queue_limits import HostLimits, Rate
 from taskflow.model.schedule import Overlap
 from taskflow.model.task import TaskStatus
@@ -115,6 +118,34 @@ class TestSchedules:
     async def test_times_that_cannot_be(self, client):
         with pytest.raises(Unprocessable, match="cron has an invalid minute"):
             await client.schedules.put("no", "x", cron="61 * * * *")
+
+
+class TestHeartbeats:
+    async def test_from_its_making_to_its_end(self, client, service):
+        """It is made, pinged, changed, rotated and deleted."""
+        made = await client.heartbeats.put(
+            "backup", cron="30 2 * * *", timezone="Europe/Berlin", grace_seconds=60, description="d"
+        )
+        assert (made.state, made.cron, made.description) == (HeartbeatState.NEW, "30 2 * * *", "d")
+        assert await client.heartbeats.get("backup") == made
+        url = service.url + urlsplit(made.ping_url).path
+        async with httpx.AsyncClient() as http:
+            assert (await http.post(f"{url}/3", content=b"full")).status_code == 204
+        history = await client.heartbeats.history("backup")
+        assert [(one.exit_code, one.note) for one in history.pings] == [(3, "full")]
+        changed = await client.heartbeats.update("backup", cron=None, every_seconds=60)
+        assert (changed.cron, changed.every_seconds, changed.state) == (
+            None,
+            60,
+            HeartbeatState.DOWN,
+        )
+        assert (await client.heartbeats.rotate("backup")).ping_url != made.ping_url
+        assert "backup" in [one.name async for one in client.heartbeats.iter(page=1)]
+        with pytest.raises(Unprocessable, match="every_seconds must be"):
+            await client.heartbeats.put("backup", every_seconds=1)
+        await client.heartbeats.delete("backup")
+        with pytest.raises(NotFound):
+            await client.heartbeats.get("backup")
 
 
 class TestFinding:

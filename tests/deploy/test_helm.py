@@ -48,6 +48,12 @@ EVERYTHING = {
         "labels": {"release": "prometheus"},
         "keySecret": {"name": "scrape"},
     },
+    "podMonitor": {
+        "enabled": True,
+        "port": 9000,
+        "labels": {"release": "prometheus"},
+        "keySecret": {"name": "scrape"},
+    },
 }
 NO_FILES = {"TASKFLOW_API_KEYS_FILE": None, "TASKFLOW_WEBHOOK_SECRETS_FILE": None}
 PAGE = (CHART.parents[2] / "deploy.md").read_text("utf-8")
@@ -60,6 +66,13 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
     "a number, which Helm would write as 1e+06": (
         {"config": {"TASKFLOW_MAX_PENDING": 1000000}},
         "TASKFLOW_MAX_PENDING",
+    ),
+    "a setting that the chart sets for workers": (
+        {
+            "podMonitor": {"enabled": True},
+            "worker": {"env": {"TASKFLOW_METRICS_BIND": "0.0.0.0:1"}},
+        },
+        "podMonitor.port",
     ),
     "a misspelled value": ({"replicas": 3}, "replicas"),
     "a misspelled value of a part": ({"api": {"replica": 3}}, "replica"),
@@ -174,7 +187,8 @@ def test_selectors_find_pods_of_their_release_only(cases, name):
     for kind, selector in selectors(case):
         assert selector["app.kubernetes.io/instance"] == CASES[name].release
         if kind != "Deployment":
-            assert selector["app.kubernetes.io/component"] == "api"
+            component = "worker" if kind == "PodMonitor" else "api"
+            assert selector["app.kubernetes.io/component"] == component
 
 
 def test_names_are_of_the_release_and_short_enough(cases):
@@ -281,6 +295,27 @@ def test_the_service_monitor(cases):
     assert labels[spec["jobLabel"]] == "taskflow"
     [endpoint] = spec["endpoints"]
     assert endpoint["authorization"]["credentials"] == {"name": "scrape", "key": "prometheus-key"}
+
+
+def test_the_pod_monitor(cases):
+    """It selects the pods of workers, by a port that they serve metrics on; others have none."""
+    objects = cases["everything"].objects
+    spec = objects["PodMonitor", "taskflow-worker"]["spec"]
+    template = objects["Deployment", "taskflow-worker"]["spec"]["template"]
+    labels = template["metadata"]["labels"]
+    assert spec["selector"]["matchLabels"].items() <= labels.items()
+    assert labels[spec["jobLabel"]] == "taskflow"
+    [endpoint] = spec["podMetricsEndpoints"]
+    [container] = template["spec"]["containers"]
+    assert container["ports"] == [{"name": endpoint["port"], "containerPort": 9000}]
+    assert {"name": "TASKFLOW_METRICS_BIND", "value": "0.0.0.0:9000"} in container["env"]
+    assert endpoint["authorization"]["credentials"] == {"name": "scrape", "key": "prometheus-key"}
+    api = objects["Deployment", "taskflow"]["spec"]["template"]["metadata"]["labels"]
+    assert not spec["selector"]["matchLabels"].items() <= api.items()
+    default = cases["default"].objects
+    [container] = default["Deployment", "taskflow-worker"]["spec"]["template"]["spec"]["containers"]
+    assert "ports" not in container
+    assert "METRICS_BIND" not in str(container)
 
 
 def test_the_notes_name_what_there_is(cases):

@@ -55,6 +55,28 @@ async def main():
 asyncio.run(main())
 """
 
+# A worker of Celery, with a broker in memory, runs a task that submits and waits for one here.
+IN_CELERY = """
+import sys
+import celery
+from celery.contrib.testing.worker import start_worker
+import taskflow
+app = celery.Celery(broker="memory://", backend="cache+memory://")
+client = taskflow.BlockingClient(sys.argv[1])
+@app.task(bind=True, max_retries=3)
+def report(self, name):
+    try:
+        task = client.submit("no url", tags={"name": name}, idempotency_key=self.request.id)
+        return str(task.id), client.wait(task.id, 90).error_type.value
+    except taskflow.Unreachable as error:
+        raise self.retry(exc=error) from None
+with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False):
+    found = [report.delay(name) for name in ("spring", "summer")]
+    for one in found:
+        print(*one.get(timeout=90))
+client.close()
+"""
+
 # What a reader does with the page about Django, in one program.
 ORDERS = """
 import json
@@ -104,6 +126,15 @@ def test_a_task_group_that_fails(environment, server, tmp_path):
     """With AnyIO 4. With AnyIO 3, httpx itself is canceled after it, on Python 3.11 and 3.12."""
     printed = environment.run("-W", "error", "-c", BESIDE_A_FAILURE, server.url, cwd=tmp_path)
     assert printed.split() == ["ArithmeticError()", "True"]
+
+
+def test_tasks_of_celery(environment, server, tmp_path):
+    """They submit by the blocking client, in threads of a worker."""
+    printed = environment.run("-c", IN_CELERY, server.url, cwd=tmp_path).split()
+    assert printed[1::2] == ["invalid_url", "invalid_url"]
+    with BlockingClient(server.url) as client:
+        names = [client.get(one).tags["name"] for one in printed[::2]]
+    assert names == ["spring", "summer"]
 
 
 @pytest.mark.long

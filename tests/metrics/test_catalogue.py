@@ -34,7 +34,7 @@ class TestFamily:
         """Series have a value for each label, are unique, and are few."""
         for labels in family.series or ():
             assert len(labels) == len(family.labels)
-        assert len(set(family.series or ())) == len(family.series or ()) <= 50
+        assert len(set(family.series or ())) == len(family.series or ()) <= 60
 
 
 def test_names_are_unique():

@@ -118,7 +118,7 @@ class StatesContract(StoreContract):
         ids=["paused", "concurrency", "rate", "host concurrency", "host rate"],
     )
     async def test_limits_hold_tasks(self, store, node, settings, starts):
-        """Of due tasks, those that a limit holds are held; later ones are scheduled."""
+        """Due tasks that a limit holds are held, and later tasks are scheduled."""
         await store.queues.put("mail", settings)
         mail = [await self.add_task(store, at("a.example", queue="mail")) for _ in range(3)]
         later = await self.add_task(store, at("a.example", queue="mail", delay_seconds=HOUR))

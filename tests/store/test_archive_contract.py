@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskflow.settings import Settings
+from tests.store.alerts_contract import AlertContract
 from tests.store.archiving import open_archiving
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import StoreContract
@@ -37,6 +38,7 @@ class TestArchivingStore(
     MonitoringContract,
     CredentialsContract,
     TopicContract,
+    AlertContract,
     UniquenessContract,
     ParkingContract,
     StoreContract,

@@ -18,12 +18,15 @@ from taskflow.store.memory.store import MemoryStore
 from taskflow.store.postgres import audit as postgres_audit
 from taskflow.store.postgres.store import open_postgres
 from tests.databases import new_schemas
+from tests.store.alerts_contract import AlertContract
 from tests.store.audit_contract import AuditContract
 from tests.store.callbacks_contract import CallbacksContract
+from tests.store.configuration_contract import ConfigurationContract
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.graphs_contract import GraphContract
 from tests.store.groups_contract import GroupContract
+from tests.store.heartbeats_contract import HeartbeatsContract
 from tests.store.monitoring_contract import MonitoringContract
 from tests.store.order_keys_contract import OrderContract
 from tests.store.overlap_contract import OverlapContract
@@ -77,10 +80,13 @@ class CellContract(
     CallbacksContract,
     MonitoringContract,
     CredentialsContract,
+    HeartbeatsContract,
     SigningKeysContract,
     TopicContract,
+    AlertContract,
     UniquenessContract,
     ParkingContract,
+    ConfigurationContract,
 ):
     """The conformance suite, for a store of three cells."""
 
@@ -141,7 +147,7 @@ class CellsInPostgres:
         return [postgres_audit]
 
 
-class TestPartsOfCellsInPostgres(CellsInPostgres, CredentialsContract):
+class TestPartsOfCellsInPostgres(CellsInPostgres, ConfigurationContract, CredentialsContract):
     """What is copied to all cells, and merged."""
 
     @pytest.fixture

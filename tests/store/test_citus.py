@@ -15,8 +15,10 @@ import pytest
 from taskflow.settings import Settings
 from taskflow.store.postgres import audit as postgres_audit
 from taskflow.store.postgres.store import open_postgres
+from tests.store.alerts_contract import AlertContract
 from tests.store.audit_contract import AuditContract
 from tests.store.callbacks_contract import CallbacksContract
+from tests.store.configuration_contract import ConfigurationContract
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.graphs_contract import GraphContract
@@ -75,8 +77,10 @@ class TestCitus(
     CredentialsContract,
     SigningKeysContract,
     TopicContract,
+    AlertContract,
     UniquenessContract,
     ParkingContract,
+    ConfigurationContract,
 ):
     @pytest.mark.xfail(reason=TWO_MACHINES, strict=False)
     async def test_a_task_for_later_is_not_claimed(self, store, node):

@@ -19,12 +19,14 @@ from taskflow.store.postgres.migrate import migrate, migrations
 from taskflow.store.postgres.rows import load_queries
 from taskflow.store.postgres.scoped_statements import scoped_variants
 from taskflow.store.postgres.store import open_postgres
+from tests.store.alerts_contract import AlertContract
 from tests.store.callbacks_contract import CallbacksContract
 from tests.store.contract import completed, new_task
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.graphs_contract import GraphContract
 from tests.store.groups_contract import GroupContract
+from tests.store.heartbeats_contract import HeartbeatsContract
 from tests.store.monitoring_contract import MonitoringContract
 from tests.store.order_keys_contract import OrderContract
 from tests.store.parking_contract import ParkingContract
@@ -119,6 +121,17 @@ def test_compared_numbers_are_no_numbers_of_sequences(connection):
 
 
 # Rules for statements
+
+
+def test_functions_ask_for_no_generic_plans(connection):
+    """Citus needs the values of parameters; a plain schema keeps the generic plans."""
+    modes = {
+        name: [one for one in settings if one.startswith("plan_cache_mode=")]
+        for name, _, settings, _ in functions(connection)
+    }
+    asking = {name: mode for name, mode in modes.items() if mode}
+    assert asking.keys() == {"taskflow_enqueue", "taskflow_enqueue_many"}
+    assert all(mode == ["plan_cache_mode=force_custom_plan"] for mode in asking.values())
 
 
 def test_statements_return_no_void(connection):
@@ -304,8 +317,10 @@ class DistributedContract(
     CallbacksContract,
     MonitoringContract,
     CredentialsContract,
+    HeartbeatsContract,
     SigningKeysContract,
     TopicContract,
+    AlertContract,
     UniquenessContract,
     ParkingContract,
 ):

@@ -10,18 +10,24 @@ import pytest
 from taskflow.model.encryption import Encryption
 from taskflow.model.errors import KeyMissing
 from taskflow.model.groups import NewGroup
+from taskflow.model.heartbeat_monitors import MonitorDefinition, NewPing, note_of
 from taskflow.model.keyring import Keyring
+from taskflow.model.schedule import Timing
 from taskflow.model.topic_events import NewEvent, redelivery_of
 from taskflow.model.topics import EndpointDefinition
 from taskflow.settings import Settings
+from taskflow.store.base.alerts import AlertStore
 from taskflow.store.base.claims import IdleNode
 from taskflow.store.base.groups import GroupStore
+from taskflow.store.base.heartbeat_monitors import HeartbeatMonitorStore
 from taskflow.store.base.parking import ParkingStore
 from taskflow.store.base.schedules import ScheduleStore
 from taskflow.store.base.store import TaskStore
 from taskflow.store.base.topics import TopicStore
 from taskflow.store.encrypted import (
+    EncryptedAlerts,
     EncryptedGroups,
+    EncryptedHeartbeatMonitors,
     EncryptedParking,
     EncryptedSchedules,
     EncryptedStore,
@@ -31,6 +37,7 @@ from taskflow.store.encrypted import (
 from taskflow.store.memory.store import MemoryStore
 from taskflow.store.postgres.store import open_postgres
 from tests.store.callbacks_contract import CallbacksContract
+from tests.store.configuration_contract import ConfigurationContract, make_all
 from tests.store.contract import failed, new_task
 from tests.store.flow_contract import FlowContract
 from tests.store.monitoring_contract import MonitoringContract
@@ -105,6 +112,25 @@ class TestEncryptedPostgresStore(Contract):
             yield OpeningStore(store, ENCRYPTION)
 
 
+class TestEncryptedConfiguration(ConfigurationContract):
+    has_virtual_clock = True
+
+    @pytest.fixture
+    async def store(self):
+        return encrypted_store(MemoryStore(encryption=ENCRYPTION), ENCRYPTION)
+
+    async def test_templates_are_encrypted(self, store):
+        """Those of schedules and endpoints that are changed together, too."""
+        await store.configure(make_all)
+        inner = store._store
+        [schedule], [endpoint] = (
+            inner.schedules._schedules.values(),
+            inner.topics._endpoints.values(),
+        )
+        for template in (schedule.definition.template, endpoint.definition.template):
+            assert b"example" not in bytes(template.payload)
+
+
 # They neither take nor return payloads, templates or results.
 PASSED_ON = {
     "archive",
@@ -129,9 +155,14 @@ PASSED_ON_BY_SCHEDULES = {
     *("delete", "fire_due", "seconds_to_next", "wait_for_change", "delete_old_firings"),
     "runs",  # without requests and results
     *("get_stored", "next_runs"),  # of which only the times are read
+    *("failing", "overdue"),
 }
 
 
+PASSED_ON_BY_HEARTBEATS = {
+    *("change", "get", "page", "delete", "rotate", "check_due", "seconds_to_next", "down"),
+    *("transitions_since", "count_states"),
+}
 PASSED_ON_BY_TOPICS = {
     *("put", "get", "page", "delete", "delete_endpoint", "secrets", "note_success"),
     *("delete_old_events", "note_change", "reading", "is_fresh"),
@@ -149,6 +180,16 @@ PASSED_ON_BY_TOPICS = {
             EncryptedParking,
             # A claim that is found stays encrypted, as those that are claimed.
             {"find", "extend", "seconds_to_next", "end_unrecorded", "wait_for_parked"},
+        ),
+        (
+            AlertStore,
+            EncryptedAlerts,
+            {"put", "get", "all", "delete", "silence", "notifications", "take_due"},
+        ),
+        (
+            HeartbeatMonitorStore,
+            EncryptedHeartbeatMonitors,
+            PASSED_ON_BY_HEARTBEATS,
         ),
         (
             GroupStore,
@@ -219,6 +260,25 @@ async def test_deliveries_of_an_encrypted_endpoint():
         with pytest.raises(KeyMissing):
             await one.topics.publish(event)
     assert await store.claim(node, limit=9) == []
+
+
+async def test_notes_of_pings():
+    """They are encrypted like results; a node without the key shows the ping without its note."""
+    inner = MemoryStore()
+    store = encrypted_store(inner, ENCRYPTION)
+    definition = MonitorDefinition(name="backup", timing=Timing(every_seconds=60))
+    made, _ = await store.heartbeat_monitors.change("backup", lambda _: definition)
+    ping_id = made.monitor.ping_id
+    for note in (b"secret \xff", note_of(ENCRYPTION.seal_note(b"from a client")), None):
+        assert await store.heartbeat_monitors.ping(ping_id, NewPing(note=note))
+        [shown, *_] = (await store.heartbeat_monitors.history("backup")).pings
+        assert shown.ping.note == note
+    kept = (await inner.heartbeat_monitors.history("backup")).pings
+    assert kept[2].ping.note.startswith(b'{"$encrypted":"')
+    other = encrypted_store(inner, Encryption(Keyring([OTHER_KEY]), ALL))
+    assert [one.ping.note for one in (await other.heartbeat_monitors.history("backup")).pings] == (
+        [None, None, None]
+    )
 
 
 async def test_urls_of_parked_attempts():

@@ -8,13 +8,22 @@ import msgspec
 import psycopg
 import trio
 
+from taskflow.model.alert_destinations import (
+    StoredDestination,
+    destination_to,
+    unsealed_url,
+)
+from taskflow.model.alert_target import DestinationKind
+from taskflow.model.alerts import AlertDefinition, AlertOn
 from taskflow.model.completion import Completion, CompletionMode
 from taskflow.model.credential import Bearer
 from taskflow.model.encryption import Encryption
 from taskflow.model.endpoint_secrets import seal_secret, unseal_secret
 from taskflow.model.groups import NewGroup
+from taskflow.model.heartbeat_monitors import MonitorDefinition, NewPing, note_of
 from taskflow.model.key_generation import new_generation, private_pem
 from taskflow.model.keyring import Keyring
+from taskflow.model.masking import MASKING
 from taskflow.model.options import TaskOptions
 from taskflow.model.proxy import opened_proxy, sealed_proxy
 from taskflow.model.queue_limits import QueueSettings
@@ -195,6 +204,27 @@ async def test_completion_tasks_of_groups(database_url):
         assert b"$encrypted" not in bytes(callback.payload)
 
 
+async def test_urls_of_alerts(database_url):
+    """Notifications reach the same chats afterwards; other destinations need no key."""
+    url = "https://hooks.example.com/secret"
+    to = (
+        destination_to(DestinationKind.SLACK, url, "a", Keyring([OLD]), MASKING),
+        StoredDestination(kind=DestinationKind.EMAIL, addresses=("ops@example.com",)),
+    )
+    definition = AlertDefinition(name="a", on=AlertOn.NODE_LOST, to=to)
+    async with open_store(database_url, OLD) as store:
+        await store.alerts.put("a", lambda _: definition)
+        plain = msgspec.structs.replace(definition, name="b", to=to[1:])
+        await store.alerts.put("b", lambda _: plain)
+    done = await rotate(database_url, NEW, OLD)
+    assert (done.rotated, done.left) == ({"alerts": 1}, {})
+    async with open_store(database_url, NEW) as store:
+        slack, mail = (await store.alerts.get("a")).definition.to
+        assert unsealed_url(slack, "a", Keyring([NEW])) == url
+        assert mail == to[1]
+        assert (await store.alerts.get("b")).definition == plain
+
+
 async def test_urls_of_parked_attempts(database_url):
     """They are polled as before, and those that are not encrypted are left alone."""
     options = TaskOptions(completion=Completion(CompletionMode.POLL, 600))
@@ -219,6 +249,22 @@ async def test_urls_of_parked_attempts(database_url):
             first.task_id: url,
             others[1].task_id: odd_url,
         }
+
+
+async def test_notes_of_pings(database_url):
+    """They are shown as before; one of a client that looks like encrypted data is left alone."""
+    definition = MonitorDefinition(name="backup", timing=Timing(every_seconds=60))
+    odd = note_of(b'{"$encrypted":"AQAAAAAA"}')
+    async with open_store(database_url, OLD) as store:
+        made, _ = await store.heartbeat_monitors.change("backup", lambda _: definition)
+        await store.heartbeat_monitors.ping(made.monitor.ping_id, NewPing(note=b"secret"))
+        await store.heartbeat_monitors.ping(made.monitor.ping_id, NewPing())
+        await store._store.heartbeat_monitors.ping(made.monitor.ping_id, NewPing(note=odd))
+    done = await rotate(database_url, NEW, OLD)
+    assert (done.checked, done.rotated, done.left) == (3, {"heartbeat_pings": 1}, {})
+    async with open_store(database_url, NEW) as store:
+        pings = (await store.heartbeat_monitors.history("backup")).pings
+        assert [one.ping.note for one in pings] == [odd, None, b"secret"]
 
 
 async def test_a_key_that_is_missing(database_url):

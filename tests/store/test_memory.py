@@ -7,12 +7,15 @@ from taskflow.model.filter import TaskFilter
 from taskflow.model.queues import RecentCounts
 from taskflow.model.task import TaskStatus
 from taskflow.store.memory.store import MemoryStore
+from tests.store.alerts_contract import AlertContract
 from tests.store.callbacks_contract import CallbacksContract
+from tests.store.configuration_contract import ConfigurationContract
 from tests.store.contract import completed, new_task
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.graphs_contract import GraphContract
 from tests.store.groups_contract import GroupContract
+from tests.store.heartbeats_contract import HeartbeatsContract
 from tests.store.monitoring_contract import MonitoringContract
 from tests.store.order_keys_contract import OrderContract
 from tests.store.parking_contract import ParkingContract
@@ -29,10 +32,13 @@ class TestMemoryStore(
     CallbacksContract,
     MonitoringContract,
     CredentialsContract,
+    HeartbeatsContract,
     SigningKeysContract,
     TopicContract,
+    AlertContract,
     UniquenessContract,
     ParkingContract,
+    ConfigurationContract,
 ):
     has_virtual_clock = True
 

@@ -35,12 +35,15 @@ from taskflow.store.postgres.migrate import Migration, migrate_database, migrati
 from taskflow.store.postgres.search import Found
 from taskflow.store.postgres.store import open_postgres
 from taskflow.telemetry import Event
+from tests.store.alerts_contract import AlertContract
 from tests.store.callbacks_contract import CallbacksContract
+from tests.store.configuration_contract import ConfigurationContract
 from tests.store.contract import completed, failed, new_task, released
 from tests.store.credentials_contract import CredentialsContract
 from tests.store.flow_contract import FlowContract
 from tests.store.graphs_contract import GraphContract
 from tests.store.groups_contract import GroupContract
+from tests.store.heartbeats_contract import HeartbeatsContract
 from tests.store.monitoring_contract import MonitoringContract
 from tests.store.order_keys_contract import OrderContract
 from tests.store.parking_contract import ParkingContract
@@ -61,10 +64,13 @@ class TestPostgresStore(
     CallbacksContract,
     MonitoringContract,
     CredentialsContract,
+    HeartbeatsContract,
     SigningKeysContract,
     TopicContract,
+    AlertContract,
     UniquenessContract,
     ParkingContract,
+    ConfigurationContract,
 ):
     @pytest.fixture
     async def store(self, database_url):

@@ -17,7 +17,7 @@ import pytest
 import trio
 from standardwebhooks import Webhook
 
-from taskflow import InvalidArgument, NotFinished, Submission, TaskStatus, Unprocessable
+from taskflow import InvalidArgument, NotFinished, NotFound, Submission, TaskStatus, Unprocessable
 from taskflow.model.errors import TaskFlowError
 from taskflow.testing import TestService
 from taskflow.testing.stopped_clock import NEAR_SECONDS, StoppedClock
@@ -343,6 +343,56 @@ def test_settings_are_those_of_the_service(shop):
             client.submit(f"{SHOP}/a", priority=10**6)
         with pytest.raises(InvalidArgument):
             client.submit(f"{SHOP}/a", prio=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_attempts": 0}, "max_attempts=0 cannot be used: it must be a whole number from 1"),
+        ({"workers": "many"}, "workers='many' cannot be used: it must be"),
+        ({"retention_seconds": -1.0}, "retention_seconds=-1.0 cannot be used"),
+        ({"allow_networks": ["nowhere"]}, "ALLOW_NETWORKS"),
+        ({"mask_headers": 3}, "there is no setting mask_headers; masked_headers"),
+    ],
+)
+def test_settings_are_validated(settings, message):
+    """As the service validates them; nothing is started."""
+    with pytest.raises((ValueError, TypeError), match=message):
+        TestService(**settings)
+
+
+def test_settings_as_text():
+    """Like variables of the environment, and lists in place of tuples."""
+    with (
+        TestService(max_attempts="3", masked_headers=["X-Own"], sign_requests=True) as service,
+        service.client() as client,
+    ):
+        assert client.submit("x").max_attempts == 3
+
+
+def test_a_week_passes_in_few_steps(client, service, shop, monkeypatch):
+    """The clock moves for tasks, and about once an hour for each job of the service itself."""
+    moves = []
+    move = service._clock.move
+    monkeypatch.setattr(
+        service._clock, "move", lambda seconds: (moves.append(seconds), move(seconds))
+    )
+    week = 7 * 24 * 3600
+    client.submit_all([Submission(f"{SHOP}/{n}", delay_seconds=n * week / 50) for n in range(50)])
+    service.advance(week)
+    assert len(shop.requests) == 50
+    assert len(moves) < 10 * 24 * 7
+
+
+def test_retention_on_the_clock_of_a_test(shop):
+    """Finished tasks are deleted within an hour after their retention."""
+    with TestService(shop, retention_seconds=86_400) as service, service.client() as client:
+        task = client.submit(f"{SHOP}/a")
+        service.advance(86_000)
+        assert client.get(task.id).status is TaskStatus.COMPLETED
+        service.advance(4_100)
+        with pytest.raises(NotFound):
+            client.get(task.id)
 
 
 def test_an_error_at_the_start_is_raised():

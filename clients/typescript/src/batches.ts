@@ -8,11 +8,32 @@
 
 import { type Call, submission } from "./calls.js";
 import { BadRequest, Conflict, problemWith, Rejected, TooLarge, Unprocessable } from "./errors.js";
+import type { Answer } from "./incoming.js";
 import { documentOfItem, type Item } from "./options.js";
 import type { FieldError, Task } from "./schemas.js";
+import type { RequestSettings } from "./timing.js";
+import type { Transport } from "./transport.js";
 
 /** The path that arrays of tasks are submitted to. */
 export const BATCH_PATH = "/tasks/batch";
+
+/** The path of versions that have no path of its own for arrays. */
+const OLDER_PATH = "/tasks";
+const NO_ROUTE = ["/problems/not-found", "/problems/method-not-allowed"];
+
+/** Submit an array; during an upgrade, the node that answers may be of an older version. */
+export async function askForBatch(
+  transport: Transport,
+  call: Call,
+  settings: RequestSettings | undefined,
+): Promise<Answer> {
+  try {
+    return await transport.ask(call, settings);
+  } catch (error) {
+    if (!(error instanceof Rejected && NO_ROUTE.includes(error.type))) throw error;
+    return transport.ask({ ...call, path: OLDER_PATH }, settings);
+  }
+}
 
 /** Maximum number of tasks in a batch. */
 export const MAX_BATCH_TASKS = 500;

@@ -1,7 +1,7 @@
 /** The client of a TaskFlow service. */
 
 import { known, type Names, REQUEST_SETTINGS, settingsOf } from "./arguments.js";
-import { BATCH_PATH, MAX_BATCH_TASKS } from "./batches.js";
+import { askForBatch, BATCH_PATH, MAX_BATCH_TASKS } from "./batches.js";
 import {
   baseUrlOf,
   type Call,
@@ -15,6 +15,8 @@ import {
   wholeWait,
   withId,
 } from "./calls.js";
+import { Alerts } from "./alerts.js";
+import { ServiceConfiguration } from "./configuration.js";
 import { Credentials } from "./credentials.js";
 import { addressOf } from "./environment.js";
 import type { EventStream } from "./events.js";
@@ -32,6 +34,7 @@ import {
 } from "./options.js";
 import { Queues } from "./queues.js";
 import { isFinal } from "./results.js";
+import { Heartbeats } from "./heartbeats.js";
 import { Schedules } from "./schedules.js";
 import type { AttemptRecord, Task } from "./schemas.js";
 import { LineStream, PageStream, SubmittedStream } from "./streams.js";
@@ -128,8 +131,14 @@ export class Client extends TaskActions {
   readonly topics: Topics;
   /** The schedules of the service. */
   readonly schedules: Schedules;
+  /** The heartbeats of jobs that the service watches. */
+  readonly heartbeats: Heartbeats;
   /** The credentials of the service, without their values. */
   readonly credentials: Credentials;
+  /** The alerts of the service. */
+  readonly alerts: Alerts;
+  /** Changes of several of these, all or nothing. */
+  readonly configuration: ServiceConfiguration;
 
   /**
    * @param url The address of the service.
@@ -147,7 +156,10 @@ export class Client extends TaskActions {
     this.groups = new Groups(this.transport);
     this.topics = new Topics(this.transport);
     this.schedules = new Schedules(this.transport);
+    this.heartbeats = new Heartbeats(this.transport);
     this.credentials = new Credentials(this.transport);
+    this.alerts = new Alerts(this.transport);
+    this.configuration = new ServiceConfiguration(this.transport);
   }
 
   /**
@@ -191,7 +203,7 @@ export class Client extends TaskActions {
     const request = settingsOf(settings, SUBMIT_ALL_SETTINGS);
     const body = `[${Array.from(several(items), documentOfItem).join()}]`;
     const call = submission(BATCH_PATH, body, settings.idempotencyKey);
-    return (await this.transport.ask(call, request)).readAll<Task>();
+    return (await askForBatch(this.transport, call, request)).readAll<Task>();
   }
 
   /**

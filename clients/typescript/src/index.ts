@@ -9,9 +9,12 @@ export {
   type ListOptions,
   type SubmitSettings,
 } from "./client.js";
+export { Alerts } from "./alerts.js";
+export { ServiceConfiguration } from "./configuration.js";
 export { type Credential, Credentials } from "./credentials.js";
 export * from "./errors.js";
 export { type EventPosition, type GroupFilters, type GroupOptions, Groups } from "./groups.js";
+export { Heartbeats } from "./heartbeats.js";
 export { type AuditFilters, type Service } from "./monitoring.js";
 export {
   type Filters,

@@ -29,6 +29,11 @@ export interface AcceptedLine {
  * - `schedule.resume`: A schedule was resumed.
  * - `schedule.run`: A task of a schedule was created on request; the detail has its id.
  * - `schedule.delete`: A schedule was deleted.
+ * - `heartbeat.put`: A heartbeat was created or changed.
+ * - `heartbeat.pause`: A heartbeat was paused.
+ * - `heartbeat.resume`: A heartbeat was resumed.
+ * - `heartbeat.rotate`: The ping URL of a heartbeat was replaced.
+ * - `heartbeat.delete`: A heartbeat was deleted.
  * - `credential.put`: A credential was created or replaced.
  * - `credential.delete`: A credential was deleted.
  * - `signing_keys.rotate`: A new generation of keys was made by `taskflow key rotate`.
@@ -43,12 +48,239 @@ export interface AcceptedLine {
  * - `endpoint.delete`: An endpoint was deleted.
  * - `view.put`: A view of the dashboard was saved.
  * - `view.delete`: A saved view of the dashboard was deleted.
+ * - `alert.put`: An alert was created or changed.
+ * - `alert.silence`: An alert was silenced until a time, or no longer is.
+ * - `alert.test`: A test was sent to the destinations of an alert.
+ * - `alert.delete`: An alert was deleted.
  * - `session.sign_in`: A user signed in to the dashboard.
  * - `session.sign_out`: A user signed out of the dashboard.
  * - `session.rejected`: Sign-ins with an unknown key were rejected; `count` is their number.
  * - `key.rejected`: Requests with an unknown key were rejected; `count` is their number.
  */
-export type Action = "task.cancel" | "task.retry" | "task.skip" | "task.delete" | "tasks.cancel" | "tasks.retry" | "tasks.delete" | "queue.purge" | "queue.pause" | "queue.resume" | "queue.change" | "schedule.put" | "schedule.pause" | "schedule.resume" | "schedule.run" | "schedule.delete" | "credential.put" | "credential.delete" | "signing_keys.rotate" | "group.close" | "group.cancel" | "group.retry" | "topic.put" | "topic.delete" | "endpoint.put" | "endpoint.rotate" | "endpoint.recover" | "endpoint.delete" | "view.put" | "view.delete" | "session.sign_in" | "session.sign_out" | "session.rejected" | "key.rejected";
+export type Action = "task.cancel" | "task.retry" | "task.skip" | "task.delete" | "tasks.cancel" | "tasks.retry" | "tasks.delete" | "queue.purge" | "queue.pause" | "queue.resume" | "queue.change" | "schedule.put" | "schedule.pause" | "schedule.resume" | "schedule.run" | "schedule.delete" | "heartbeat.put" | "heartbeat.pause" | "heartbeat.resume" | "heartbeat.rotate" | "heartbeat.delete" | "credential.put" | "credential.delete" | "signing_keys.rotate" | "group.close" | "group.cancel" | "group.retry" | "topic.put" | "topic.delete" | "endpoint.put" | "endpoint.rotate" | "endpoint.recover" | "endpoint.delete" | "view.put" | "view.delete" | "alert.put" | "alert.silence" | "alert.test" | "alert.delete" | "session.sign_in" | "session.sign_out" | "session.rejected" | "key.rejected";
+
+/** An alert as the API shows it; the field order is the order of the JSON. */
+export interface Alert {
+  /** Its name. */
+  name: string;
+  /** What it watches. */
+  on: AlertOn;
+  /** The only queue that it watches; null for all. */
+  queue: string | null;
+  /** The only schedule that it watches; null for all. */
+  schedule: string | null;
+  /** The only host that it watches; null for all. */
+  host: string | null;
+  /** The only credential that it watches; null for all. */
+  credential: string | null;
+  /** The only heartbeat that it watches; null for all. */
+  heartbeat: string | null;
+  /** Minimum number of tasks, if its condition has one. */
+  minimum: number | null;
+  /** Share of the tasks that FAILED, if its condition has one. */
+  rate: number | null;
+  /** The time within which tasks are counted, if its condition has one. */
+  window_seconds: number | null;
+  /** The time after which a task or a schedule is late, if its condition has one. */
+  after_seconds: number | null;
+  /** Who is notified. Secrets in URLs are masked. */
+  to: AlertDestination[];
+  /** Minimum time between two notifications that it fires. */
+  every_seconds: number;
+  /** Whether the end is notified, too. */
+  notify_recovery: boolean;
+  /** True if it is not evaluated. */
+  paused: boolean;
+  /** Whether it fires. */
+  status: AlertStatus;
+  /** Since when it does, or does not. */
+  since: string | null;
+  /** What it fires for, at most 20. */
+  subjects: Subject[];
+  /** Number of these, also of those beyond the maximum. */
+  subject_count: number;
+  /** Until when it does not notify; null if it does. */
+  silenced_until: string | null;
+  /** When it was evaluated last. */
+  evaluated_at: string | null;
+  /** When it was last notified that it fires. */
+  notified_at: string | null;
+  /** When it was created. */
+  created_at: string;
+  /** When a client last changed it. */
+  updated_at: string;
+}
+
+/** A destination as the API shows it. */
+export interface AlertDestination {
+  /** How it is notified. */
+  kind: DestinationKind;
+  /** Its URL, with secrets masked; null for e-mail. */
+  url: string | null;
+  /** Its e-mail addresses; null for others. */
+  addresses: string[] | null;
+}
+
+/** A notification of an alert as the API shows it. */
+export interface AlertNotification {
+  /** Its id; later ones have greater ids. */
+  id: string;
+  /** When it was stored. */
+  at: string;
+  /** What it says. */
+  kind: NoticeKind;
+  /** Its first line. */
+  title: string;
+  /** The ids of the tasks that deliver it, one for each destination. */
+  tasks: string[];
+}
+
+/**
+ * What an alert watches.
+ *
+ * - `task_failed`: At least `minimum` tasks FAILED within `window_seconds`.
+ * - `failure_rate`: Of at least `minimum` tasks that finished within `window_seconds`, `rate`
+ * FAILED.
+ * - `schedule_failed`: The last task of a schedule that has finished FAILED.
+ * - `schedule_missed`: A schedule created a task `after_seconds` late, or has not created it yet.
+ * - `oldest_waiting`: The oldest due task of a queue has been waiting for `after_seconds`.
+ * - `host_open`: The circuit breaker of a host is open or half-open.
+ * - `node_lost`: The lease of a node ended without a shutdown.
+ * - `credential_failing`: Attempts of tasks failed because of their credential: there is none, or
+ * no access token.
+ * - `heartbeat_missed`: A heartbeat is down: a ping was missed, or it reported a failure.
+ */
+export type AlertOn = "task_failed" | "failure_rate" | "schedule_failed" | "schedule_missed" | "oldest_waiting" | "host_open" | "node_lost" | "credential_failing" | "heartbeat_missed";
+
+/**
+ * A JSON merge patch. A field that is not given stays as it is; null resets it to its default. The
+ * whole object is `AlertRequest`.
+ */
+export interface AlertPatch {
+  /**
+   * What it watches: `task_failed` (`minimum` tasks FAILED within `window_seconds`), `failure_rate`
+   * (of at least `minimum` tasks that finished within `window_seconds`, the share `rate` FAILED),
+   * `schedule_failed` (the last finished task FAILED), `schedule_missed` (a task was created
+   * `after_seconds` late, or not at all), `oldest_waiting` (a due task has been waiting for
+   * `after_seconds`), `host_open` (the circuit breaker of a host is open), `node_lost` (a node
+   * died), `credential_failing` (tasks failed within `window_seconds` because of their credential),
+   * or `heartbeat_missed` (a heartbeat is down).
+   */
+  on?: AlertOn;
+  /** Who is notified. */
+  to?: DestinationRequest[];
+  /**
+   * The only queue that it watches, for `task_failed`, `failure_rate` and `oldest_waiting`.
+   * Default: all but `alerts`, the queue of notifications.
+   */
+  queue?: string | null;
+  /**
+   * The only schedule that it watches, for `schedule_failed` and `schedule_missed`. Default: all.
+   */
+  schedule?: string | null;
+  /**
+   * The only host that it watches, for `host_open`: with its port, unless that is the default.
+   * Default: all, except the hosts of its own destinations.
+   */
+  host?: string | null;
+  /** The only credential that it watches, for `credential_failing`. Default: all. */
+  credential?: string | null;
+  /** The only heartbeat that it watches, for `heartbeat_missed`. Default: all. */
+  heartbeat?: string | null;
+  /** Minimum number of tasks. Default: 1 for `task_failed`, 20 for `failure_rate`. */
+  minimum?: number | null;
+  /** Share of the finished tasks that FAILED, from 0.001 to 1; required for `failure_rate`. */
+  rate?: number | null;
+  /** The time within which tasks are counted, to the minute. Default: 300. */
+  window_seconds?: number | null;
+  /**
+   * The time after which a task waits too long (`oldest_waiting`, required), or a schedule is late
+   * (`schedule_missed`, at least 5). Default: 60 for schedules.
+   */
+  after_seconds?: number | null;
+  /**
+   * Minimum time between two notifications that it fires; while it fires, it notifies again after
+   * this time. Default: 3600.
+   */
+  every_seconds?: number | null;
+  /** Whether it also notifies that it no longer fires. Default: true. */
+  notify_recovery?: boolean | null;
+  /** Whether it is not evaluated. Default: false. */
+  paused?: boolean | null;
+}
+
+/**
+ * An alert to create or replace. Fields that only TaskFlow sets are ignored, so that an alert can
+ * be sent again as it was shown.
+ */
+export interface AlertRequest {
+  /**
+   * What it watches: `task_failed` (`minimum` tasks FAILED within `window_seconds`), `failure_rate`
+   * (of at least `minimum` tasks that finished within `window_seconds`, the share `rate` FAILED),
+   * `schedule_failed` (the last finished task FAILED), `schedule_missed` (a task was created
+   * `after_seconds` late, or not at all), `oldest_waiting` (a due task has been waiting for
+   * `after_seconds`), `host_open` (the circuit breaker of a host is open), `node_lost` (a node
+   * died), `credential_failing` (tasks failed within `window_seconds` because of their credential),
+   * or `heartbeat_missed` (a heartbeat is down).
+   */
+  on: AlertOn;
+  /** Who is notified. */
+  to: DestinationRequest[];
+  /**
+   * The only queue that it watches, for `task_failed`, `failure_rate` and `oldest_waiting`.
+   * Default: all but `alerts`, the queue of notifications.
+   */
+  queue?: string | null;
+  /**
+   * The only schedule that it watches, for `schedule_failed` and `schedule_missed`. Default: all.
+   */
+  schedule?: string | null;
+  /**
+   * The only host that it watches, for `host_open`: with its port, unless that is the default.
+   * Default: all, except the hosts of its own destinations.
+   */
+  host?: string | null;
+  /** The only credential that it watches, for `credential_failing`. Default: all. */
+  credential?: string | null;
+  /** The only heartbeat that it watches, for `heartbeat_missed`. Default: all. */
+  heartbeat?: string | null;
+  /** Minimum number of tasks. Default: 1 for `task_failed`, 20 for `failure_rate`. */
+  minimum?: number | null;
+  /** Share of the finished tasks that FAILED, from 0.001 to 1; required for `failure_rate`. */
+  rate?: number | null;
+  /** The time within which tasks are counted, to the minute. Default: 300. */
+  window_seconds?: number | null;
+  /**
+   * The time after which a task waits too long (`oldest_waiting`, required), or a schedule is late
+   * (`schedule_missed`, at least 5). Default: 60 for schedules.
+   */
+  after_seconds?: number | null;
+  /**
+   * Minimum time between two notifications that it fires; while it fires, it notifies again after
+   * this time. Default: 3600.
+   */
+  every_seconds?: number | null;
+  /** Whether it also notifies that it no longer fires. Default: true. */
+  notify_recovery?: boolean | null;
+  /** Whether it is not evaluated. Default: false. */
+  paused?: boolean | null;
+}
+
+/**
+ * The status of an alert.
+ *
+ * - `ok`: Its condition does not hold.
+ * - `firing`: Its condition holds.
+ * - `paused`: It is not evaluated.
+ * - `new`: It has not been evaluated yet.
+ */
+export type AlertStatus = "ok" | "firing" | "paused" | "new";
+
+/** The changes of a request that were made, all together. */
+export interface AppliedConfiguration {
+  /** Each change, in the order of the request. */
+  changes: ChangedResource[];
+}
 
 /** An attempt as the API shows it; the field order is the order of the JSON. */
 export interface AttemptRecord {
@@ -249,6 +481,16 @@ export interface BulkResult {
   dry_run: boolean;
 }
 
+/** A resource that was changed. */
+export interface ChangedResource {
+  /** Its kind. */
+  kind: ResourceKind;
+  /** Its name; of an endpoint, the name of the topic, a slash and its name. */
+  name: string;
+  /** What happened to it. */
+  outcome: ResourceOutcome;
+}
+
 /** How a task is completed whose target answers 202 and works on. */
 export interface Completion {
   /** How the outcome becomes known. `callback` needs the setting `TASKFLOW_PUBLIC_URL`. */
@@ -344,6 +586,12 @@ export interface Configuration {
   claims_supported: string[];
 }
 
+/** Changes of resources that are made together. */
+export interface ConfigurationRequest {
+  /** The changes, at most 500, in any order; at most one of each resource. */
+  changes: ResourceChange[];
+}
+
 /** A credential as the API shows it: never its values. */
 export interface CredentialSummary {
   /** Its name. */
@@ -407,6 +655,34 @@ export interface Delivery {
   event_id: string;
   /** The type of the event. */
   event_type: string;
+}
+
+/**
+ * How a destination is notified.
+ *
+ * - `webhook`: A signed `POST` to a URL, in the format of the Standard Webhooks.
+ * - `slack`: An incoming webhook of Slack, or of a chat that is compatible with it.
+ * - `teams`: A workflow of Microsoft Teams that posts webhook requests: an Adaptive Card.
+ * - `discord`: A webhook of Discord.
+ * - `email`: An e-mail, by `TASKFLOW_SMTP_URL`.
+ */
+export type DestinationKind = "webhook" | "slack" | "teams" | "discord" | "email";
+
+/** A destination of an alert: a URL, or e-mail addresses. */
+export interface DestinationRequest {
+  /**
+   * `webhook` is a `POST` signed as the Standard Webhooks specify, `slack` an incoming webhook,
+   * `teams` a workflow that posts webhook requests, `discord` a webhook, `email` an e-mail by
+   * `TASKFLOW_SMTP_URL`.
+   */
+  kind: DestinationKind;
+  /**
+   * Its URL, unless it is `email`. Of chats, it is stored encrypted and shown masked; as it was
+   * shown, it stays as it is.
+   */
+  url?: string | null;
+  /** Its e-mail addresses, if it is `email`. */
+  addresses?: string[] | null;
 }
 
 /** An endpoint as the API shows it; the field order is the order of the JSON. */
@@ -506,8 +782,8 @@ export type EndpointSigning = "own" | "shared";
  * - `proxy`: The egress proxy failed, or refused to connect to the target.
  * - `key_missing`: The node lacks the key with which the task, or its credential, is encrypted.
  * - `token`: The token endpoint of the credential did not grant an access token.
- * - `endpoint_disabled`: The endpoint that the event was for was disabled or deleted before the
- * attempt.
+ * - `endpoint_disabled`: The endpoint of the event, or the destination of the alert, was disabled
+ * or deleted.
  * - `credential_missing`: The credential of the task, or of its queue, does not exist.
  * - `http_status`: The status of the response does not count as success.
  * - `invalid_url`: The payload has no valid URL, or its request cannot be sent.
@@ -521,10 +797,11 @@ export type EndpointSigning = "own" | "shared";
  * - `reference_missing`: A reference of the request finds nothing in the result of a parent, or no
  * usable value.
  * - `reported`: The target reported a failure at the completion URL of the attempt.
+ * - `mail`: The mail server did not accept an e-mail of an alert.
  * - `poison`: `TASKFLOW_MAX_RESCUES` nodes died while they ran the task.
  * - `internal`: An error in TaskFlow itself, or a node without secrets that has to sign a request.
  */
-export type ErrorType = "timeout" | "dns" | "connect" | "tls" | "proxy" | "key_missing" | "token" | "endpoint_disabled" | "credential_missing" | "http_status" | "invalid_url" | "blocked" | "too_large" | "too_many_redirects" | "protocol" | "expired" | "parent_failed" | "reference_missing" | "reported" | "poison" | "internal";
+export type ErrorType = "timeout" | "dns" | "connect" | "tls" | "proxy" | "key_missing" | "token" | "endpoint_disabled" | "credential_missing" | "http_status" | "invalid_url" | "blocked" | "too_large" | "too_many_redirects" | "protocol" | "expired" | "parent_failed" | "reference_missing" | "reported" | "mail" | "poison" | "internal";
 
 /** An event to publish. */
 export interface EventRequest {
@@ -724,6 +1001,134 @@ export interface Header {
    */
   hosts: string[];
 }
+
+/** A heartbeat as the API shows it; the field order is the order of the JSON. */
+export interface Heartbeat {
+  /** The name of the heartbeat. */
+  name: string;
+  /** Its state. */
+  state: HeartbeatState;
+  /**
+   * When it was last created, up, down, paused or resumed. The states `late` and `started` do not
+   * change it.
+   */
+  state_since: string;
+  /** Text for people. */
+  description: string;
+  /** The interval from one ping to the next, if the heartbeat has one. */
+  every_seconds: number | null;
+  /** The cron expression, if the heartbeat has one. */
+  cron: string | null;
+  /** The time zone of `cron`. */
+  timezone: string;
+  /** How late a ping may be. */
+  grace_seconds: number;
+  /** Maximum time from a start to its end; `grace_seconds` if it is `null`. */
+  max_run_seconds: number | null;
+  /** True if missed pings are not noticed. */
+  paused: boolean;
+  /**
+   * The URL that the job requests. It needs no key, and can only ping. It is shown to keys that may
+   * change heartbeats; otherwise it is `null`.
+   */
+  ping_url: string | null;
+  /** When the next ping is due; `null` before the first one, and while the heartbeat is paused. */
+  next_expected_at: string | null;
+  /** When the heartbeat will be down, unless a ping is received. */
+  down_at: string | null;
+  /** When the job that is running started. */
+  started_at: string | null;
+  /** When the last ping was received. */
+  last_ping_at: string | null;
+  /** What it reported. */
+  last_signal: Signal | null;
+  /** The exit code that it reported, if it was one. */
+  last_exit_code: number | null;
+  /** How long the last job ran that reported its start and its end. */
+  last_duration_seconds: number | null;
+  /** Number of pings so far. */
+  ping_count: number;
+  /** When it was created. */
+  created_at: string;
+  /** When it was last replaced or changed. */
+  updated_at: string;
+}
+
+/** The history of a heartbeat. */
+export interface HeartbeatHistory {
+  /** The name of the heartbeat. */
+  name: string;
+  /** The last 100 pings, newest first. */
+  pings: Ping[];
+  /** The last 100 changes of the state, newest first. */
+  transitions: Transition[];
+}
+
+/**
+ * A JSON merge patch. A field that is not given stays as it is; null resets it to its default. The
+ * whole object is `HeartbeatRequest`.
+ */
+export interface HeartbeatPatch {
+  /** Maximum time from one ping to the next. */
+  every_seconds?: number | null;
+  /** A cron expression, as in schedules: a ping is expected after each of its times. */
+  cron?: string | null;
+  /** Time zone of `cron`. Default: `UTC`. */
+  timezone?: string | null;
+  /** How late a ping may be before the heartbeat is down. Default: 300. */
+  grace_seconds?: number | null;
+  /**
+   * Maximum time from a `start` to its end, after which the heartbeat is down. A start in time
+   * gives the job this time, too. Default: `grace_seconds`.
+   */
+  max_run_seconds?: number | null;
+  /** Text for people. */
+  description?: string | null;
+  /**
+   * Whether missed pings are not noticed. If it is not given, it stays as it is; a new heartbeat is
+   * not paused.
+   */
+  paused?: boolean | null;
+}
+
+/**
+ * A heartbeat; either `cron` or `every_seconds` is required. Fields that only TaskFlow sets are
+ * ignored, so that a heartbeat can be sent again as it was shown.
+ */
+export interface HeartbeatRequest {
+  /** Maximum time from one ping to the next. */
+  every_seconds?: number | null;
+  /** A cron expression, as in schedules: a ping is expected after each of its times. */
+  cron?: string | null;
+  /** Time zone of `cron`. Default: `UTC`. */
+  timezone?: string | null;
+  /** How late a ping may be before the heartbeat is down. Default: 300. */
+  grace_seconds?: number | null;
+  /**
+   * Maximum time from a `start` to its end, after which the heartbeat is down. A start in time
+   * gives the job this time, too. Default: `grace_seconds`.
+   */
+  max_run_seconds?: number | null;
+  /** Text for people. */
+  description?: string | null;
+  /**
+   * Whether missed pings are not noticed. If it is not given, it stays as it is; a new heartbeat is
+   * not paused.
+   */
+  paused?: boolean | null;
+}
+
+/**
+ * The state of a heartbeat.
+ *
+ * - `new`: No ping was received yet.
+ * - `up`: The last ping was received in time, and the next one is not due yet.
+ * - `started`: The job has reported its start, and is running.
+ * - `late`: The next ping is due, and the grace time is not over.
+ * - `down`: A ping was missed, the job reported a failure, or it ran for too long.
+ * - `paused`: Pings are recorded, and a missed one is not noticed.
+ */
+export type HeartbeatState = "new" | "up" | "started" | "late" | "down" | "paused";
 
 /** The number of tasks that finished in each minute of the last hour. */
 export interface History {
@@ -993,6 +1398,16 @@ export interface NodeRecord {
   settings: Record<string, string> | null;
 }
 
+/**
+ * What a notification says.
+ *
+ * - `firing`: The alert fires.
+ * - `recovered`: It no longer fires.
+ * - `fired`: It fired since the last notification, and no longer does.
+ * - `test`: A client tests the destinations.
+ */
+export type NoticeKind = "firing" | "recovered" | "fired" | "test";
+
 /** The client credentials grant of OAuth 2.0 (RFC 6749 section 4.4). */
 export interface OAuth2 {
   /** The kind. */
@@ -1110,6 +1525,27 @@ export interface Percentiles {
   p99: number;
 }
 
+/** A ping as the API shows it. */
+export interface Ping {
+  /** Its number, from 1. */
+  number: number;
+  /** When it was received. */
+  at: string;
+  /** What it reported. */
+  signal: Signal;
+  /** The exit code that it reported, if it was one. */
+  exit_code: number | null;
+  /** Time since the start that it ends, if it ends one. */
+  duration_seconds: number | null;
+  /** The address of the client, which may be a proxy. */
+  address: string | null;
+  /**
+   * The start of its body as text, of at most 10,000 bytes; `null` without a body, or if it is
+   * encrypted with a key that this node does not have.
+   */
+  note: string | null;
+}
+
 /** An error (RFC 9457). */
 export interface ProblemDocument {
   /** The type of the problem: the path of a page of this service that explains it. */
@@ -1188,8 +1624,8 @@ export interface Queue {
   /** Number of its tasks that finished recently, by final status. */
   finished: Partial<Record<TaskStatus, RecentCounts>>;
   /**
-   * Number of its tasks by state, of those that have not finished. Unlike `counts`, it depends on
-   * the time: a scheduled task becomes due without a change.
+   * Number of its open tasks (PENDING or RUNNING) by state. Unlike `counts`, it depends on the
+   * time: a scheduled task becomes due without a change.
    */
   states: Partial<Record<TaskState, StateCount>>;
 }
@@ -1273,8 +1709,8 @@ export interface QueueStatistics {
   /** Number of its tasks that finished recently, by final status. */
   finished: Partial<Record<TaskStatus, RecentCounts>>;
   /**
-   * Number of its tasks by state, of those that have not finished. Unlike `counts`, it depends on
-   * the time: a scheduled task becomes due without a change.
+   * Number of its open tasks (PENDING or RUNNING) by state. Unlike `counts`, it depends on the
+   * time: a scheduled task becomes due without a change.
    */
   states: Partial<Record<TaskState, StateCount>>;
 }
@@ -1320,6 +1756,21 @@ export interface Readiness {
   /** The names of the cells whose tasks no node runs; absent if nodes run the tasks of all. */
   cells_without_nodes?: string[];
 }
+
+/**
+ * Why the state of a heartbeat changed.
+ *
+ * - `created`: It was created.
+ * - `pinged`: A ping reported success.
+ * - `failed`: A ping reported a failure.
+ * - `missed`: No ping was received before the end of the grace time.
+ * - `ran_too_long`: The job started, and did not report its end in time.
+ * - `outage`: A ping was due while no node was running, and may be lost; the next one is waited
+ * for.
+ * - `paused`: It was paused.
+ * - `resumed`: It was resumed.
+ */
+export type Reason = "created" | "pinged" | "failed" | "missed" | "ran_too_long" | "outage" | "paused" | "resumed";
 
 /**
  * Number of tasks that finished recently. The minute in which a window begins counts in proportion
@@ -1392,6 +1843,45 @@ export interface RequestPayload {
   /** Whether to follow redirects. Default: true. */
   follow_redirects?: boolean | null;
 }
+
+/** A change of a resource. The kind says what the resource is, and which fields it has. */
+export interface ResourceChange {
+  /** The kind of the resource. */
+  kind: ResourceKind;
+  /** Its name. Of an endpoint, the name of the topic, a slash and its name: `orders/billing`. */
+  name: string;
+  /**
+   * Its fields: of a queue, what `PATCH /queues/{name}` accepts; of any other kind, what the `PUT`
+   * of the kind accepts. `null` deletes it; of a queue, it removes the settings.
+   */
+  fields: Record<string, unknown> | null;
+  /**
+   * The precondition: fields of the resource as `GET` shows them, of those that a client sets, and
+   * `updated_at`. If one of them has another value now, nothing is changed. `null`: it must not
+   * exist. If it is not given, there is no precondition.
+   */
+  before?: Record<string, unknown> | null;
+}
+
+/**
+ * A kind of resources, in the order in which they are changed: each refers to earlier ones.
+ *
+ * - `credential`: A credential.
+ * - `queue`: The settings of a queue.
+ * - `topic`: A topic, without its endpoints.
+ * - `endpoint`: An endpoint of a topic: the name of the topic, a slash and its name.
+ * - `schedule`: A schedule.
+ */
+export type ResourceKind = "credential" | "queue" | "topic" | "endpoint" | "schedule";
+
+/**
+ * What happened to a resource.
+ *
+ * - `created`: It is new.
+ * - `changed`: It existed, and was changed.
+ * - `deleted`: It was deleted; of a queue, the settings were removed.
+ */
+export type ResourceOutcome = "created" | "changed" | "deleted";
 
 /** The response of a target, as shown under `result`. */
 export interface TaskResult {
@@ -1614,6 +2104,21 @@ export interface SeriesPoint {
 }
 
 /**
+ * What a ping reports.
+ *
+ * - `success`: The job has succeeded.
+ * - `start`: The job starts.
+ * - `fail`: The job has failed.
+ */
+export type Signal = "success" | "start" | "fail";
+
+/** How long an alert notifies nothing. */
+export interface SilenceRequest {
+  /** How long, from now; `null` ends the silence. */
+  seconds: number | null;
+}
+
+/**
  * The time that a series covers, up to now.
  *
  * - `1h`: 60 points of a minute.
@@ -1654,6 +2159,16 @@ export interface StreamSummary {
   error: ProblemDocument | null;
 }
 
+/** What an alert fires for, such as a host. */
+export interface Subject {
+  /** Its name. */
+  name: string;
+  /** What is wrong, for people. */
+  detail: string;
+  /** When that was observed last. */
+  seen_at: string | null;
+}
+
 /**
  * The kind of the target of an action.
  *
@@ -1661,16 +2176,18 @@ export interface StreamSummary {
  * - `tasks`: All tasks that match the filter in the detail.
  * - `queue`: A queue: the target is its name.
  * - `schedule`: A schedule: the target is its name.
+ * - `heartbeat`: A heartbeat: the target is its name.
  * - `credential`: A credential: the target is its name.
  * - `signing_keys`: The keys that sign ID tokens: the target is the number of their generation.
  * - `group`: A group: the target is its id.
  * - `topic`: A topic: the target is its name.
  * - `endpoint`: An endpoint of a topic: the target is the name of the topic, a slash and its name.
  * - `view`: A saved view of the dashboard: the target is its name.
+ * - `alert`: An alert: the target is its name.
  * - `session`: A session of the dashboard.
  * - `key`: An API key.
  */
-export type TargetKind = "task" | "tasks" | "queue" | "schedule" | "credential" | "signing_keys" | "group" | "topic" | "endpoint" | "view" | "session" | "key";
+export type TargetKind = "task" | "tasks" | "queue" | "schedule" | "heartbeat" | "credential" | "signing_keys" | "group" | "topic" | "endpoint" | "view" | "alert" | "session" | "key";
 
 /** A task as the API shows it; the field order is the order of the JSON. */
 export interface Task {
@@ -2138,10 +2655,22 @@ export interface TotalStatistics {
   /** Number of tasks that finished recently, by final status. */
   finished: Partial<Record<TaskStatus, RecentCounts>>;
   /**
-   * Number of tasks by state, of those that have not finished. Unlike `counts`, it depends on the
-   * time: a scheduled task becomes due without a change.
+   * Number of open tasks (PENDING or RUNNING) by state. Unlike `counts`, it depends on the time: a
+   * scheduled task becomes due without a change.
    */
   states: Partial<Record<TaskState, StateCount>>;
+}
+
+/** A change of the state of a heartbeat. */
+export interface Transition {
+  /** Its number, from 1. */
+  number: number;
+  /** When the state changed. */
+  at: string;
+  /** The state: `new`, `up`, `down` or `paused`. */
+  state: HeartbeatState;
+  /** Why it changed. */
+  reason: Reason;
 }
 
 /** A key that one task of a queue can have at a time. */

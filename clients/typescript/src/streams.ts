@@ -1,7 +1,7 @@
 /** Streams: pages, lines and submissions. */
 
 import { REQUEST_SETTINGS, settingsOf } from "./arguments.js";
-import { Batch, MAX_BATCH_TASKS, type Submitted } from "./batches.js";
+import { askForBatch, Batch, MAX_BATCH_TASKS, type Submitted } from "./batches.js";
 import type { Call } from "./calls.js";
 import { ClientError, problemWith, Rejected } from "./errors.js";
 import type { Incoming } from "./incoming.js";
@@ -157,7 +157,7 @@ export class SubmittedStream extends Stream<Submitted> {
 
   async #send(batch: Batch): Promise<[Submitted[], Batch[]]> {
     try {
-      const answer = await this.#transport.ask(batch.call(), this.#settings);
+      const answer = await askForBatch(this.#transport, batch.call(), this.#settings);
       return [batch.submitted(answer.readAll<Task>()), []];
     } catch (error) {
       if (error instanceof Rejected) return batch.sortedOut(error);

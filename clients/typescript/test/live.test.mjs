@@ -202,6 +202,21 @@ describe("the rest of the service", { concurrency: 4 }, () => {
     await assert.rejects(client.queues.get("..."), taskflow.InvalidArgument);
   });
 
+  test("heartbeats", async () => {
+    const name = `heartbeat-${crypto.randomUUID()}`;
+    const made = await client.heartbeats.put(name, { every_seconds: 3600, description: "backup" });
+    assert.equal(made.state, "new");
+    assert.equal((await fetch(`${made.ping_url}/3`, { method: "POST", body: "disk full" })).status, 204);
+    assert.equal((await client.heartbeats.get(name)).state, "down");
+    assert.equal((await client.heartbeats.history(name)).pings[0].note, "disk full");
+    assert.equal((await client.heartbeats.update(name, { paused: true })).state, "paused");
+    assert.notEqual((await client.heartbeats.rotate(name)).ping_url, made.ping_url);
+    const names = (await collected(client.heartbeats.iter({ page: 1 }))).map((one) => one.name);
+    assert.ok(names.includes(name));
+    await client.heartbeats.delete(name);
+    await assert.rejects(client.heartbeats.get(name), taskflow.NotFound);
+  });
+
   test("schedules", async () => {
     const name = `s ${randomUUID()}/é`.slice(0, 12).replace(/[ /é]/g, "-");
     const task = new Submission(`${target.url}/json`, { tags: { a: 1 } });
@@ -281,7 +296,46 @@ describe("the rest of the service", { concurrency: 4 }, () => {
   });
 });
 
+describe("configuration", () => {
+  test("several resources are changed, all or nothing", async () => {
+    const [queue, topic] = [`q-${randomUUID()}`, `t-${randomUUID()}`];
+    const changes = [
+      { kind: "topic", name: topic, fields: { queue } },
+      { kind: "queue", name: queue, fields: { max_concurrency: 2 }, before: null },
+    ];
+    const applied = await client.configuration.apply(changes);
+    assert.deepEqual(applied.changes.map((one) => one.outcome), ["created", "created"]);
+    const stale = [{ kind: "topic", name: topic, fields: null }, changes[1]];
+    await assert.rejects(client.configuration.apply(stale), (error) => {
+      assert.ok(error instanceof taskflow.Rejected);
+      assert.deepEqual([error.status, error.type], [412, "/problems/configuration-changed"]);
+      assert.equal(error.errors[0].detail, `queue ${queue} exists now`);
+      return true;
+    });
+    assert.equal((await client.topics.get(topic)).queue, queue);
+  });
+});
+
 describe("errors", { concurrency: 4 }, () => {
+  test("a node of an older version has no path for arrays", async () => {
+    const problem = { type: "/problems/method-not-allowed", status: 405, detail: "no" };
+    const paths = [];
+    const older = (url, init) => {
+      paths.push(new URL(url).pathname);
+      if (!url.endsWith("/tasks/batch")) return fetch(url, init);
+      return Promise.resolve(new Response(JSON.stringify(problem), { status: 405 }));
+    };
+    const apiKey = process.env.TASKFLOW_TEST_KEY;
+    const upgraded = new Client(process.env.TASKFLOW_TEST_URL, { apiKey, fetch: older });
+    assert.equal((await upgraded.submitAll([1, 2])).length, 2);
+    assert.equal((await collected(upgraded.submitMany([1, 2]))).length, 2);
+    assert.deepEqual(paths, ["/tasks/batch", "/tasks", "/tasks/batch", "/tasks"]);
+    await assert.rejects(upgraded.submitAll([new Submission(1, { queue: "a b" })]), (error) => {
+      assert.ok(error instanceof taskflow.Unprocessable);
+      return true;
+    });
+  });
+
   test("an unknown key", async () => {
     const stranger = new Client(process.env.TASKFLOW_TEST_URL, { apiKey: "unknown" });
     await assert.rejects(stranger.listTasks(), taskflow.Unauthorized);

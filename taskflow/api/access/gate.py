@@ -89,7 +89,8 @@ class Gate:
             return Admission()
         caller = self._access.caller_of(head)
         limiter = self._limiters.get(head.method)
-        if limiter is None or _is_unlimited(head, caller):
+        is_ping = self._policies.policy_of(head.path) is AccessPolicy.PING_URL
+        if limiter is None or is_ping or _is_unlimited(head, caller):
             return Admission(caller)
         limit = limiter.take(client_name(caller.name, head.client), now)
         headers = [

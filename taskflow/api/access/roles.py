@@ -47,6 +47,10 @@ class AccessPolicy(enum.Enum):
     """Everybody may ``POST``, from anywhere: the path has a token, which the handler checks. Hosts
     and origins are checked, and the rate limit applies."""
 
+    PING_URL = enum.auto()
+    """Everybody may ``GET``, ``HEAD`` and ``POST``, from anywhere: the path has a token, which the
+    handler checks and limits. Hosts and origins are checked."""
+
     OPEN = enum.auto()
     """Everybody: for load balancers, which have no key. No access rule applies."""
 
@@ -149,9 +153,12 @@ class Access:
         return role_for(head.method, self._policies.policy_of(head.path))
 
     def _has_token_in_url(self, head: RequestHead) -> bool:
-        if head.method != "POST":
-            return False
-        return self._policies.policy_of(head.path) is AccessPolicy.URL_TOKEN
+        match self._policies.policy_of(head.path):
+            case AccessPolicy.URL_TOKEN:
+                return head.method == "POST"
+            case AccessPolicy.PING_URL:
+                return head.method == "POST" or head.method in _READING
+        return False
 
     def _needs_no_key(self, head: RequestHead) -> bool:
         match self._policies.policy_of(head.path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -12,12 +13,15 @@ from werkzeug.exceptions import NotFound
 from taskflow.api.access.rejected_keys import RejectedKeys
 from taskflow.api.access.roles import REJECTED
 from taskflow.api.access.sessions import PATH, Sessions
+from taskflow.api.alerts import alert_reading
 from taskflow.api.dashboard import (
+    alerts,
     audit_log,
     credentials,
     endpoint,
     failure_pages,
     groups,
+    heartbeats,
     hosts,
     listing,
     nodes,
@@ -76,6 +80,7 @@ def dashboard_routes(  # noqa: PLR0913 - all that it is made of
     masking = Masking(settings.masked_headers)
     topics.add_routes(routes, store, masking)
     endpoint.add_routes(routes, store, masking)
+    heartbeats.add_routes(routes, store, feed, settings.public_url)
     submissions = Submissions(store, settings, metrics)
     queues.add_routes(routes, queues.QueuePages(store, settings, submissions, keyring), feed)
     schedules.add_routes(
@@ -87,6 +92,12 @@ def dashboard_routes(  # noqa: PLR0913 - all that it is made of
     sign_in.add_routes(routes, sessions, store, rejected_keys)
     audit_log.add_routes(routes, store)
     credentials.add_routes(routes, store, settings, keyring)
+    alerts.add_routes(
+        routes,
+        store,
+        settings,
+        partial(alert_reading, settings=settings, keyring=keyring, masking=masking),
+    )
 
     @routes.route("/", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     async def root() -> Response:

@@ -8,11 +8,36 @@ from typing import Final
 
 import msgspec
 
+from taskflow.model.alert_destinations import AlertDestination
+from taskflow.model.alert_target import DestinationKind
+from taskflow.model.alerts import (
+    Alert,
+    AlertNotification,
+    AlertOn,
+    AlertStatus,
+    NoticeKind,
+    Subject,
+)
 from taskflow.model.audit import Action, AuditEntry, TargetKind
+from taskflow.model.configuration import (
+    AppliedConfiguration,
+    ChangedResource,
+    ResourceKind,
+    ResourceOutcome,
+)
 from taskflow.model.delivery import Delivery
 from taskflow.model.event import TaskEvent
 from taskflow.model.grouped_failures import Cause, Occurrences, hour_of
 from taskflow.model.groups import FailedMember, Group, GroupCounts, GroupStatus
+from taskflow.model.heartbeat_monitors import (
+    Heartbeat,
+    HeartbeatHistory,
+    HeartbeatState,
+    Ping,
+    Reason,
+    Signal,
+    Transition,
+)
 from taskflow.model.monitoring import HostRecord, Minute, NodeRecord, RunningTask
 from taskflow.model.options import WEBHOOK_ATTEMPTS, WEBHOOK_SECONDS
 from taskflow.model.order_keys import OnFailure
@@ -110,6 +135,44 @@ SCHEDULE: Final = Schedule(
     updated_at=_CREATED,
     next_run_at=dt.datetime(2026, 11, 25, 5, 30, tzinfo=dt.UTC),
 )
+HEARTBEAT: Final = Heartbeat(
+    name="backup",
+    state=HeartbeatState.UP,
+    state_since=_CREATED,
+    description="Nightly backup of the shop",
+    cron="30 2 * * *",
+    timezone="Europe/Berlin",
+    grace_seconds=1800.0,
+    max_run_seconds=7200.0,
+    ping_url=f"{URL}ping/AaIMWLb9d7-TKBzN4BHY2jZ0m3cM0b8oTz5rFq0v2kA",
+    next_expected_at=dt.datetime(2026, 11, 25, 1, 30, tzinfo=dt.UTC),
+    down_at=dt.datetime(2026, 11, 25, 2, 0, tzinfo=dt.UTC),
+    last_ping_at=_CREATED,
+    last_signal=Signal.SUCCESS,
+    last_exit_code=0,
+    last_duration_seconds=341.2,
+    ping_count=2,
+    created_at=_CREATED,
+    updated_at=_CREATED,
+)
+HEARTBEAT_HISTORY: Final = HeartbeatHistory(
+    name="backup",
+    pings=[
+        Ping(
+            number=2,
+            at=_CREATED,
+            signal=Signal.SUCCESS,
+            exit_code=0,
+            duration_seconds=341.2,
+            address="203.0.113.7",
+            note="copied 4711 files",
+        )
+    ],
+    transitions=[
+        Transition(number=2, at=_CREATED, state=HeartbeatState.UP, reason=Reason.PINGED),
+        Transition(number=1, at=_CREATED, state=HeartbeatState.NEW, reason=Reason.CREATED),
+    ],
+)
 TOPIC: Final = Topic(
     name="orders", queue="webhooks", endpoints=2, created_at=_CREATED, updated_at=_CREATED
 )
@@ -124,6 +187,34 @@ ENDPOINT: Final = Endpoint(
     max_attempts=WEBHOOK_ATTEMPTS,
     created_at=_CREATED,
     updated_at=_CREATED,
+)
+ALERT: Final = Alert(
+    name="mail-failures",
+    on=AlertOn.TASK_FAILED,
+    queue="mail",
+    minimum=1,
+    window_seconds=300,
+    to=(
+        AlertDestination(kind=DestinationKind.EMAIL, addresses=("ops@example.com",)),
+        AlertDestination(kind=DestinationKind.SLACK, url="https://hooks.slack.com/***-5c7d1a90"),
+    ),
+    every_seconds=3600,
+    notify_recovery=True,
+    status=AlertStatus.FIRING,
+    since=_FINISHED,
+    subjects=(Subject("mail", "3 FAILED within 5 min", _FINISHED),),
+    subject_count=1,
+    evaluated_at=_FINISHED,
+    notified_at=_FINISHED,
+    created_at=_CREATED,
+    updated_at=_CREATED,
+)
+ALERT_NOTIFICATION: Final = AlertNotification(
+    id=CALLBACK_ID,
+    at=_FINISHED,
+    kind=NoticeKind.FIRING,
+    title="Firing: mail-failures: tasks failed (mail)",
+    tasks=(TASK_ID,),
 )
 PUBLISHED: Final = PublishedEvent(
     id=CALLBACK_ID,
@@ -160,6 +251,12 @@ CREDENTIAL: Final = CredentialSummary(
     updated_at=_CREATED,
     last_used_at=_STARTED,
     used_by=CredentialUsers(queues=("mail",)),
+)
+APPLIED: Final = AppliedConfiguration(
+    [
+        ChangedResource(ResourceKind.QUEUE, "mail", ResourceOutcome.CHANGED),
+        ChangedResource(ResourceKind.SCHEDULE, SCHEDULE.name, ResourceOutcome.CREATED),
+    ]
 )
 ATTEMPT: Final = AttemptRecord(
     number=1,

@@ -105,6 +105,7 @@ _EXAMPLES: Final[Mapping[str, ProblemExample]] = {
     "no topic": ProblemExample(types.TOPIC_NOT_FOUND),
     "no endpoint": ProblemExample(types.ENDPOINT_NOT_FOUND),
     "no schedule": ProblemExample(types.SCHEDULE_NOT_FOUND),
+    "no heartbeat": ProblemExample(types.HEARTBEAT_NOT_FOUND),
     "PUT": ProblemExample(types.METHOD_NOT_ALLOWED),
     "slow body": ProblemExample(types.REQUEST_TIMEOUT),
     "cancel": ProblemExample(types.STATUS_CONFLICT),
@@ -125,6 +126,15 @@ _EXAMPLES: Final[Mapping[str, ProblemExample]] = {
     "deleted": ProblemExample(types.TASK_DELETED),
     "over": ProblemExample(types.ATTEMPT_OVER),
     "exists": ProblemExample(types.SCHEDULE_EXISTS),
+    "changed": ProblemExample(
+        types.CONFIGURATION_CHANGED,
+        errors=(
+            FieldError(
+                "#/changes/0/before/max_concurrency",
+                "queue mail: max_concurrency is 20, and was 10",
+            ),
+        ),
+    ),
     "too large": ProblemExample(types.BODY_TOO_LARGE),
     "target too long": ProblemExample(types.TARGET_TOO_LONG),
     "compressed": ProblemExample(types.UNSUPPORTED_ENCODING),

@@ -19,7 +19,7 @@ from taskflow.api import problems
 from taskflow.api.route import Route
 from taskflow.model import outcome
 from taskflow.model.request import RequestPayload
-from taskflow.schema import queues, schedules, tasks
+from taskflow.schema import heartbeats, queues, schedules, tasks
 from taskflow.schema.filters import FILTERS
 
 Json: TypeAlias = dict[str, Any]
@@ -87,16 +87,21 @@ def _add_constraints(components: Json) -> None:
     for name in ("TaskRequest", "TaskTemplate"):
         _ignore(components[name], tasks.ONLY_SHOWN)
     # The name is accepted if it is that in the path, which a schema cannot express.
-    for name, shown in (("Schedule", schedules.ONLY_SHOWN), ("Queue", queues.ONLY_SHOWN)):
+    for name, shown in (
+        ("Schedule", schedules.ONLY_SHOWN),
+        ("Heartbeat", heartbeats.ONLY_SHOWN),
+        ("Queue", queues.ONLY_SHOWN),
+    ):
         for kind in ("Request", "Patch"):
             _ignore(components[f"{name}{kind}"], shown - {"name"})
     _forbid_both(components["TaskRequest"], "run_at", "delay_seconds")
     _demand_one(components["BulkRequest"], FILTERS, "all")
     _forbid_both(components["ScheduleRequest"], "cron", "start_at")
-    components["ScheduleRequest"]["oneOf"] = [
-        {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
-        for name in ("cron", "every_seconds")
-    ]
+    for request in ("ScheduleRequest", "HeartbeatRequest"):
+        components[request]["oneOf"] = [
+            {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+            for name in ("cron", "every_seconds")
+        ]
     for name in ("Task", "TaskFields"):  # a stored result is JSON text
         components[name]["properties"]["result"] |= {
             "anyOf": [schema_of(outcome.Response), {"type": "null"}]

@@ -7,10 +7,12 @@ import uuid
 from typing import Final
 
 from taskflow.model.errors import (
+    AlertNotFound,
     CredentialNotFound,
     EndpointNotFound,
     FailureNotFound,
     GroupNotFound,
+    HeartbeatNotFound,
     QueueNotFound,
     ScheduleNotFound,
     TaskNotFound,
@@ -132,6 +134,28 @@ def schedule_name_of(text: str) -> str:
     return text
 
 
+def new_heartbeat_name_of(text: str) -> str:
+    """Read the name of a heartbeat that may be new.
+
+    Raises:
+        Unprocessable: It is not a name.
+    """
+    if not is_name(text):
+        raise Unprocessable(f"the name of a heartbeat must be {NAME_RULE}")
+    return text
+
+
+def heartbeat_name_of(text: str) -> str:
+    """Read the name of a heartbeat that exists.
+
+    Raises:
+        HeartbeatNotFound: It is not a name, so no heartbeat has it.
+    """
+    if not is_name(text):
+        raise HeartbeatNotFound(f"there is no heartbeat with this name; a name is {NAME_RULE}")
+    return text
+
+
 def new_credential_name_of(text: str) -> str:
     """Read the name of a credential that may be new.
 
@@ -151,4 +175,26 @@ def credential_name_of(text: str) -> str:
     """
     if not is_name(text):
         raise CredentialNotFound(f"there is no credential with this name; a name is {NAME_RULE}")
+    return text
+
+
+def new_alert_name_of(text: str) -> str:
+    """Read the name of an alert that may be new.
+
+    Raises:
+        Unprocessable: It is not a name.
+    """
+    if not is_name(text):
+        raise Unprocessable(f"the name of an alert must be {NAME_RULE}")
+    return text
+
+
+def alert_name_of(text: str) -> str:
+    """Read the name of an alert that exists.
+
+    Raises:
+        AlertNotFound: It is not a name, so no alert has it.
+    """
+    if not is_name(text):
+        raise AlertNotFound(f"there is no alert with this name; a name is {NAME_RULE}")
     return text

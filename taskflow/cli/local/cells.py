@@ -120,9 +120,9 @@ def _remove(names: tuple[str, ...], *, lost: bool, yes: bool) -> None:
     Their finished tasks are no longer shown; the databases are not changed.
 
     With --lost, cells that do not answer are removed, in whatever state they are. All their tasks,
-    results, groups, schedules, topics and idempotency keys are given up, and other cells take over
-    their queues. All other cells must answer. Make sure first that these databases cannot come
-    back, or delete their lines from TASKFLOW_CELLS_FILE on all nodes.
+    results, groups, schedules, heartbeats, topics and idempotency keys are given up, and other
+    cells take over their queues. All other cells must answer. Make sure first that these databases
+    cannot come back, or delete their lines from TASKFLOW_CELLS_FILE on all nodes.
 
     \b
       taskflow cells remove a
@@ -145,7 +145,9 @@ def _print_lost(lost: LostCells) -> None:
     for name, reason in lost.reasons.items():
         click.echo(f"{name} does not answer: {reason}")
     click.echo(f"{lost.share:.0%} of all queues are given up, with everything in them:")
-    click.echo("tasks, results, groups, schedules, topics, audit log entries, idempotency keys")
+    click.echo(
+        "tasks, results, groups, schedules, heartbeats, topics, audit log entries, idempotency keys"
+    )
     for what, listed in (("queues with settings", lost.queues), ("known to be there", lost.kept)):
         if listed:
             more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import click
-import msgspec
 
 from taskflow.cli import output
-from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.output import Column
-from taskflow.cli.remote.input_lines import STANDARD_INPUT
+from taskflow.cli.remote.input_lines import STANDARD_INPUT, json_fields_of
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
-from taskflow.cli.sections import Commands
+from taskflow.cli.sections import ListCommands
 from taskflow.cli.text import moment_and_age
 from taskflow.client.asynchronous.client import Client
 from taskflow.model.sealed_credential import CredentialSummary
@@ -28,12 +24,10 @@ _COLUMNS: Final = (
     Column("LAST USED"),
     Column("USED BY", may_shrink=True, drop_order=1),
 )
-_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-@click.group("credentials", cls=Commands, invoke_without_command=True)
-@click.pass_context
-def credentials_command(ctx: click.Context) -> None:
+@click.group("credentials", cls=ListCommands)
+def credentials_command() -> None:
     """Create, show and delete credentials; without a subcommand, list them.
 
     The service adds a credential to the requests of the tasks, queues and schedules that refer to
@@ -45,8 +39,6 @@ def credentials_command(ctx: click.Context) -> None:
       taskflow credentials put billing --file billing.json
       taskflow submit --credential billing https://api.example.com/invoices
     """
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(_list_credentials)
 
 
 @credentials_command.command("list")
@@ -97,22 +89,9 @@ def _put(*, name: str, path: str, as_json: bool, service: RemoteService) -> None
       taskflow credentials put billing --file billing.json
       pass show billing.json | taskflow credentials put billing
     """
-    fields = _fields_of(path)
+    fields = json_fields_of(path)
     credential = service.call(lambda client: client.credentials.put(name, fields))
     output.record(credential, pairs_of, as_json=as_json)
-
-
-def _fields_of(path: str) -> dict[str, msgspec.Raw]:
-    """Read a JSON object; no error repeats a value of it."""
-    is_standard_input = path == STANDARD_INPUT
-    place = "standard input" if is_standard_input else path
-    try:
-        text = sys.stdin.buffer.read() if is_standard_input else Path(path).read_bytes()
-        return _FIELDS.decode(text)
-    except OSError as error:
-        raise Failure(f"{place} cannot be read: {error.strerror}", ExitStatus.USAGE) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Failure(f"{place} contains no JSON object", ExitStatus.USAGE) from None
 
 
 @credentials_command.command("delete")

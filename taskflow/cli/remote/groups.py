@@ -19,11 +19,11 @@ from taskflow.cli.remote.events import line_of
 from taskflow.cli.remote.options import declared_option
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.remote.values import dict_of
-from taskflow.cli.sections import Commands
+from taskflow.cli.sections import ListCommands
 from taskflow.cli.text import moment, moment_and_age
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.options import Submission
-from taskflow.model.groups import Group
+from taskflow.client.task import Group
 from taskflow.schema.groups import GroupRequest
 from taskflow.schema.query import GroupsRequest
 
@@ -37,9 +37,8 @@ _COLUMNS: Final = (
 )
 
 
-@click.group("groups", cls=Commands, invoke_without_command=True)
-@click.pass_context
-def groups_command(ctx: click.Context) -> None:
+@click.group("groups", cls=ListCommands)
+def groups_command() -> None:
     """Create, show, close, cancel and retry groups of tasks; without a subcommand, list them.
 
     \b
@@ -47,8 +46,6 @@ def groups_command(ctx: click.Context) -> None:
       taskflow submit --group 01a20c58-b6fd-77bf-9328-1ccde011d8db https://example.com/1
       taskflow groups close 01a20c58-b6fd-77bf-9328-1ccde011d8db
     """
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(_list_groups)
 
 
 @groups_command.command("list")
@@ -261,4 +258,4 @@ def pairs_of(group: Group) -> Iterator[tuple[str, object]]:
     yield "completions", group.completions or None
     yield "completion task", group.completion_task_id
     if group.has_completion_task:
-        yield "on complete", bytes(group.on_complete).decode("utf-8", "replace")
+        yield "on complete", group.on_complete_bytes.decode("utf-8", "replace")

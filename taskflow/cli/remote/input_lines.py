@@ -6,9 +6,11 @@ import codecs
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
 import trio
 
 from taskflow.cli.exit_status import ExitStatus, Failure
@@ -21,6 +23,7 @@ MAX_LINE_BYTES: Final = 64 * 2**20
 
 STANDARD_INPUT: Final = "-"
 
+_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _CONTROL_CHARACTER: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -155,3 +158,16 @@ async def _read(file: int) -> bytes:
     # In a thread that Ctrl+C abandons: a read from a terminal cannot be canceled.
     data: bytes = await trio.to_thread.run_sync(os.read, file, CHUNK_BYTES, abandon_on_cancel=True)
     return data
+
+
+def json_fields_of(path: str) -> dict[str, msgspec.Raw]:
+    """Read a JSON object; no error repeats a value of it."""
+    is_standard_input = path == STANDARD_INPUT
+    place = "standard input" if is_standard_input else path
+    try:
+        text = sys.stdin.buffer.read() if is_standard_input else Path(path).read_bytes()
+        return _FIELDS.decode(text)
+    except OSError as error:
+        raise Failure(f"{place} cannot be read: {error.strerror}", ExitStatus.USAGE) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Failure(f"{place} contains no JSON object", ExitStatus.USAGE) from None

@@ -14,7 +14,7 @@ from taskflow.cli.remote.options import declared_option, nullable_fields
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
 from taskflow.cli.remote.task_actions import confirm, total_of
 from taskflow.cli.remote.values import LIMIT, NO_LIMIT, TEXT_OR_FILE, WHOLE_LIMIT
-from taskflow.cli.sections import Commands
+from taskflow.cli.sections import ListCommands
 from taskflow.client.asynchronous.client import Client
 from taskflow.model.display import YES_OR_NO, duration
 from taskflow.model.queues import Queue, limits_text
@@ -32,9 +32,8 @@ _COLUMNS: Final = (
 )
 
 
-@click.group("queues", cls=Commands, invoke_without_command=True)
-@click.pass_context
-def queues_command(ctx: click.Context) -> None:
+@click.group("queues", cls=ListCommands)
+def queues_command() -> None:
     """Show, limit, pause and purge queues; without a subcommand, list them.
 
     \b
@@ -42,8 +41,6 @@ def queues_command(ctx: click.Context) -> None:
       taskflow queues pause mail
       taskflow queues put mail --max-concurrency 10 --rate 5 --burst 10
     """
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(_list_queues)
 
 
 @queues_command.command("list")

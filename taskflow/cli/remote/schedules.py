@@ -23,13 +23,14 @@ from taskflow.cli.remote.options import (
     template_options,
 )
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
-from taskflow.cli.sections import Commands
+from taskflow.cli.sections import ListCommands
 from taskflow.cli.text import ago, moment, moment_and_age, safe
 from taskflow.client.asynchronous.client import Client
 from taskflow.client.errors import NotFound
 from taskflow.client.options import Submission
+from taskflow.client.task import Schedule
 from taskflow.model.display import duration
-from taskflow.model.schedule import DEFAULT_NEXT_RUNS, MAX_NEXT_RUNS, Schedule
+from taskflow.model.schedule import DEFAULT_NEXT_RUNS, MAX_NEXT_RUNS
 from taskflow.schema.schedules import ScheduleRequest
 
 _COLUMNS: Final = (
@@ -48,9 +49,8 @@ _REPLACED: Final[Mapping[str | None, dict[str, None]]] = {
 }
 
 
-@click.group("schedules", cls=Commands, invoke_without_command=True)
-@click.pass_context
-def schedules_command(ctx: click.Context) -> None:
+@click.group("schedules", cls=ListCommands)
+def schedules_command() -> None:
     """Create, show, pause, run and delete schedules; without a subcommand, list them.
 
     \b
@@ -58,8 +58,6 @@ def schedules_command(ctx: click.Context) -> None:
       taskflow schedules put reports --cron '30 6 * * MON-FRI' https://example.com/reports
       taskflow schedules run reports
     """
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(_list_schedules)
 
 
 @schedules_command.command("list")
@@ -327,7 +325,7 @@ def pairs_of(schedule: Schedule) -> Iterator[tuple[str, object]]:
     yield "skipped", schedule.skipped_count or None
     yield "last skipped", moment_and_age(schedule.last_skipped_at, now)
     yield "conditional", "yes" if schedule.conditional else None
-    yield "task", bytes(schedule.task).decode("utf-8", "replace")
+    yield "task", schedule.task_bytes.decode("utf-8", "replace")
 
 
 def _state_of(schedule: Schedule) -> str:

@@ -16,7 +16,7 @@ from taskflow.cli.exit_status import ExitStatus, Failure
 from taskflow.cli.output import Column
 from taskflow.cli.remote.options import declared_option
 from taskflow.cli.remote.remote_service import RemoteService, json_option, service_options
-from taskflow.cli.sections import Commands
+from taskflow.cli.sections import ListCommands
 from taskflow.cli.text import moment, moment_and_age
 from taskflow.client.asynchronous.client import Client
 from taskflow.model.topics import Topic
@@ -31,9 +31,8 @@ _COLUMNS: Final = (
 )
 
 
-@click.group("topics", cls=Commands, invoke_without_command=True)
-@click.pass_context
-def topics_command(ctx: click.Context) -> None:
+@click.group("topics", cls=ListCommands)
+def topics_command() -> None:
     """Create, show and delete topics, and publish events; without a subcommand, list them.
 
     \b
@@ -41,8 +40,6 @@ def topics_command(ctx: click.Context) -> None:
       taskflow endpoints put orders billing https://example.com/webhooks
       taskflow topics publish orders invoice.paid '{"invoice": 4711}'
     """
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(_list_topics)
 
 
 @topics_command.command("list")

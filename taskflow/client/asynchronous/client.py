@@ -11,8 +11,11 @@ from typing import Any, Final, Self, Unpack
 import httpx
 
 from taskflow.client import arguments, calls
+from taskflow.client.asynchronous.alerts import Alerts
+from taskflow.client.asynchronous.configuration import Configuration
 from taskflow.client.asynchronous.credentials import Credentials
 from taskflow.client.asynchronous.groups import Groups
+from taskflow.client.asynchronous.heartbeats import Heartbeats
 from taskflow.client.asynchronous.native import current_time, sleep
 from taskflow.client.asynchronous.queues import Monitoring, Queues
 from taskflow.client.asynchronous.schedules import Schedules
@@ -64,7 +67,10 @@ class Client(ByHand, Monitoring):
         groups: The groups of tasks.
         topics: The topics, and the endpoints that their events are sent to.
         schedules: The schedules of the service.
+        heartbeats: The heartbeats of jobs that the service watches.
         credentials: The credentials of the service, without their values.
+        alerts: The alerts of the service.
+        configuration: Changes of several of these, all or nothing.
 
     Raises:
         InvalidArgument: The address, the key or the time cannot be used.
@@ -88,7 +94,10 @@ class Client(ByHand, Monitoring):
         self.groups: Final = Groups(self._transport)
         self.topics: Final = Topics(self._transport)
         self.schedules: Final = Schedules(self._transport)
+        self.heartbeats: Final = Heartbeats(self._transport)
         self.credentials: Final = Credentials(self._transport)
+        self.alerts: Final = Alerts(self._transport)
+        self.configuration: Final = Configuration(self._transport)
 
     @classmethod
     def from_environment(cls, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:

@@ -13,7 +13,8 @@ from taskflow.client.arguments import json_of, whole_number
 from taskflow.client.asynchronous.streams import EventStream, GroupStream
 from taskflow.client.asynchronous.transport import Transport
 from taskflow.client.options import document_of_item
-from taskflow.model.groups import Group, GroupStatus, OnMemberFailure
+from taskflow.client.task import Group
+from taskflow.model.groups import GroupStatus, OnMemberFailure
 from taskflow.model.task import TagValue
 
 _PAGE: Final = 100

@@ -25,11 +25,10 @@ from taskflow.client.errors import (
 )
 from taskflow.client.listing import missing_cells_of
 from taskflow.client.sse import Message, Parser
-from taskflow.client.task import Task
+from taskflow.client.task import Group, Schedule, Task
 from taskflow.model.audit import AuditEntry
 from taskflow.model.event import TaskEvent
-from taskflow.model.groups import Group
-from taskflow.model.schedule import Schedule
+from taskflow.model.heartbeat_monitors import Heartbeat
 from taskflow.model.topics import Endpoint, Topic
 
 T = TypeVar("T")
@@ -110,6 +109,13 @@ class ScheduleStream(PageStream[Schedule]):
 
     def __init__(self, transport: Transport, call: Call) -> None:
         super().__init__(transport, call, Schedule)
+
+
+class HeartbeatStream(PageStream[Heartbeat]):
+    """Heartbeats by name, page by page."""
+
+    def __init__(self, transport: Transport, call: Call) -> None:
+        super().__init__(transport, call, Heartbeat)
 
 
 class GroupStream(PageStream[Group]):

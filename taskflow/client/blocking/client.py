@@ -14,8 +14,11 @@ import httpx
 
 from taskflow.client import arguments, calls
 from taskflow.client.batches import BATCH_TASKS
+from taskflow.client.blocking.alerts import Alerts
+from taskflow.client.blocking.configuration import Configuration
 from taskflow.client.blocking.credentials import Credentials
 from taskflow.client.blocking.groups import Groups
+from taskflow.client.blocking.heartbeats import Heartbeats
 from taskflow.client.blocking.native import current_time, sleep
 from taskflow.client.blocking.queues import Monitoring, Queues
 from taskflow.client.blocking.schedules import Schedules
@@ -66,7 +69,10 @@ class BlockingClient(ByHand, Monitoring):
         groups: The groups of tasks.
         topics: The topics, and the endpoints that their events are sent to.
         schedules: The schedules of the service.
+        heartbeats: The heartbeats of jobs that the service watches.
         credentials: The credentials of the service, without their values.
+        alerts: The alerts of the service.
+        configuration: Changes of several of these, all or nothing.
 
     Raises:
         InvalidArgument: The address, the key or the time cannot be used.
@@ -90,7 +96,10 @@ class BlockingClient(ByHand, Monitoring):
         self.groups: Final = Groups(self._transport)
         self.topics: Final = Topics(self._transport)
         self.schedules: Final = Schedules(self._transport)
+        self.heartbeats: Final = Heartbeats(self._transport)
         self.credentials: Final = Credentials(self._transport)
+        self.alerts: Final = Alerts(self._transport)
+        self.configuration: Final = Configuration(self._transport)
 
     @classmethod
     def from_environment(cls, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Self:

@@ -16,8 +16,8 @@ from taskflow.client.arguments import json_of, whole_number
 from taskflow.client.blocking.streams import ScheduleStream
 from taskflow.client.blocking.transport import Transport
 from taskflow.client.options import change_of, document_of_item
-from taskflow.client.task import Task
-from taskflow.model.schedule import DEFAULT_NEXT_RUNS, Missed, NextRuns, Overlap, Schedule
+from taskflow.client.task import Schedule, Task
+from taskflow.model.schedule import DEFAULT_NEXT_RUNS, Missed, NextRuns, Overlap
 
 _PAGE: Final = 100
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import datetime as dt
+import uuid
 from collections.abc import Mapping
 from typing import Final
 
@@ -29,6 +30,8 @@ from taskflow.model.task import Task
 
 # Time for which a store remembers the times that a schedule has fired for: clocks are set back by
 # less, and one statement can delete a day of a schedule that fires every second.
+MAX_JUDGED_TIMES: Final = 20
+MAX_JUDGED_FIRINGS: Final = 10_000
 FIRINGS_KEPT_SECONDS: Final = 86_400.0
 
 
@@ -54,6 +57,22 @@ class Fired(msgspec.Struct, frozen=True):
     tasks: int = 0
     skipped: int = 0
     refused: Mapping[str, str] = {}
+
+
+class FailingSchedule(msgspec.Struct, frozen=True):
+    """A schedule whose last finished task FAILED: its name, the task, and the error."""
+
+    name: str
+    task_id: uuid.UUID
+    error: str
+
+
+class OverdueSchedule(msgspec.Struct, frozen=True):
+    """A schedule that is late: its name, the time, and how late that is."""
+
+    name: str
+    at: dt.datetime
+    late_seconds: float
 
 
 class ScheduleStore(abc.ABC):
@@ -179,3 +198,28 @@ class ScheduleStore(abc.ABC):
     @abc.abstractmethod
     async def delete_old_firings(self, *, limit: int) -> int:
         """Delete up to ``limit`` fired times that are old enough, and return their number."""
+
+    @abc.abstractmethod
+    async def failing(self, name: str | None, *, limit: int) -> list[FailingSchedule]:
+        """Return the first schedules by name whose last task that has finished FAILED.
+
+        Of each schedule, the tasks of its last ``MAX_JUDGED_TIMES`` times are read.
+
+        Args:
+            name: Only this schedule; ``None`` for all.
+            limit: Maximum number of schedules.
+        """
+
+    @abc.abstractmethod
+    async def overdue(
+        self, name: str | None, *, late_seconds: float, within_seconds: float, limit: int
+    ) -> list[OverdueSchedule]:
+        """Return the first schedules by name that are late.
+
+        Args:
+            name: Only this schedule; ``None`` for all.
+            late_seconds: How late a time must be.
+            within_seconds: How long ago a time that was late may have been processed; of the last
+                ``MAX_JUDGED_FIRINGS`` times that were.
+            limit: Maximum number of schedules.
+        """

@@ -21,13 +21,16 @@ import msgspec
 
 from taskflow.model.audit import Actor
 from taskflow.model.monitoring import DatabaseState
+from taskflow.store.base.alerts import AlertStore
 from taskflow.store.base.archive import ArchiveStore
 from taskflow.store.base.audit import AuditStore
 from taskflow.store.base.claims import ClaimStore
+from taskflow.store.base.configuration import ConfigurationWork, Result
 from taskflow.store.base.credentials import CredentialStore
 from taskflow.store.base.events import EventStore
 from taskflow.store.base.grouped_failures import FailureStore
 from taskflow.store.base.groups import GroupStore
+from taskflow.store.base.heartbeat_monitors import HeartbeatMonitorStore
 from taskflow.store.base.leases import LeaseStore
 from taskflow.store.base.listing import ListingStore, MonitoringStore
 from taskflow.store.base.parking import ParkingStore
@@ -92,6 +95,7 @@ class TaskStore(
         credentials: Credentials, which tasks name; their values are encrypted.
         signing_keys: The keys that sign ID tokens, encrypted.
         groups: Groups of tasks, which are stored beside the tasks.
+        heartbeat_monitors: Heartbeats of jobs elsewhere, and their pings.
         topics: Topics, and the endpoints that their events are delivered to.
         parking: Parked attempts, whose targets work on after a 202.
         monitoring: Nodes, hosts and throughput.
@@ -99,6 +103,7 @@ class TaskStore(
         rollups: Finished tasks, their times and the backlog, by minute and by hour.
         views: Saved views of the dashboard.
         audit: The audit log.
+        alerts: Alerts, and what they notify.
     """
 
     queues: QueueStore
@@ -106,6 +111,7 @@ class TaskStore(
     credentials: CredentialStore
     signing_keys: SigningKeyStore
     groups: GroupStore
+    heartbeat_monitors: HeartbeatMonitorStore
     topics: TopicStore
     parking: ParkingStore
     monitoring: MonitoringStore
@@ -113,6 +119,18 @@ class TaskStore(
     failures: FailureStore
     views: ViewStore
     audit: AuditStore
+    alerts: AlertStore
+
+    @abc.abstractmethod
+    async def configure(self, work: ConfigurationWork[Result]) -> Result:
+        """Call ``work`` with the parts of a configuration; its changes are made all together.
+
+        If it raises, nothing is changed. Two such calls are made one after the other.
+
+        Raises:
+            StoreUnavailable: It is unknown whether the changes were made: all, or none. With
+                several cells, the changes in some cells may have been made.
+        """
 
     @abc.abstractmethod
     async def shared_secret(self, name: str) -> bytes:

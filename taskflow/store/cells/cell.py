@@ -141,7 +141,7 @@ class Cells:
         return self._cells[self.map.home_of(queue)]
 
     def of_name(self, kind: str, name: str) -> Cell:
-        """Return the cell of a schedule, a topic or a key."""
+        """Return the cell of a schedule, a topic, a heartbeat or a key."""
         return self._cells[self.map.cell_of(kind, name)]
 
     def check_map(self, name: str) -> None:

@@ -8,7 +8,13 @@ from typing import Final
 from taskflow.model.audit import Actor
 from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleRun, StoredSchedule
 from taskflow.model.task import Task
-from taskflow.store.base.schedules import Fired, SchedulePage, ScheduleStore
+from taskflow.store.base.schedules import (
+    FailingSchedule,
+    Fired,
+    OverdueSchedule,
+    SchedulePage,
+    ScheduleStore,
+)
 from taskflow.store.cells.cell import Cells
 from taskflow.store.cells.first_wait import first_of
 from taskflow.store.cells.names import merged_names
@@ -84,3 +90,19 @@ class CellSchedules(ScheduleStore):
         return await self._cells.total(
             lambda store: store.schedules.delete_old_firings(limit=limit)
         )
+
+    async def failing(self, name: str | None, *, limit: int) -> list[FailingSchedule]:
+        found = await self._cells.read(lambda store: store.schedules.failing(name, limit=limit))
+        every = [schedule for one in found for schedule in one.result]
+        return sorted(every, key=lambda schedule: schedule.name)[:limit]
+
+    async def overdue(
+        self, name: str | None, *, late_seconds: float, within_seconds: float, limit: int
+    ) -> list[OverdueSchedule]:
+        found = await self._cells.read(
+            lambda store: store.schedules.overdue(
+                name, late_seconds=late_seconds, within_seconds=within_seconds, limit=limit
+            )
+        )
+        every = [schedule for one in found for schedule in one.result]
+        return sorted(every, key=lambda schedule: schedule.name)[:limit]

@@ -9,15 +9,19 @@ from typing import Final
 
 from taskflow.model.audit import Actor
 from taskflow.model.errors import CellUnavailable
+from taskflow.store.base.configuration import ConfigurationWork, Result
 from taskflow.store.base.store import StoreStatistics, TaskStore
+from taskflow.store.cells.alerts import CellAlerts
 from taskflow.store.cells.archive import CellArchive
 from taskflow.store.cells.audit import CellAudit
 from taskflow.store.cells.cell import Call, Cells
 from taskflow.store.cells.claims import CellClaims
+from taskflow.store.cells.configuration import CellConfiguration
 from taskflow.store.cells.credentials import CellCredentials
 from taskflow.store.cells.events import CellEvents
 from taskflow.store.cells.grouped_failures import CellFailures
 from taskflow.store.cells.groups import CellGroups
+from taskflow.store.cells.heartbeat_monitors import CellHeartbeatMonitors
 from taskflow.store.cells.leases import CellLeases
 from taskflow.store.cells.listing import CellListing, CellMonitoring
 from taskflow.store.cells.node_ids import NodeIds
@@ -63,6 +67,8 @@ class CellStore(
         self.schedules = CellSchedules(cells)
         self.credentials = CellCredentials(cells)
         self.signing_keys = CellSigningKeys(cells)
+        self.heartbeat_monitors = CellHeartbeatMonitors(cells)
+        self._configuration = CellConfiguration(cells)
         self.groups = CellGroups(cells)
         self.topics = CellTopics(cells)
         self.parking = CellParking(cells)
@@ -71,6 +77,10 @@ class CellStore(
         self.failures = CellFailures(cells)
         self.views = CellViews(cells)
         self.audit = CellAudit(cells)
+        self.alerts = CellAlerts(cells)
+
+    async def configure(self, work: ConfigurationWork[Result]) -> Result:
+        return await self._configuration.configure(work)
 
     async def shared_secret(self, name: str) -> bytes:
         return hmac.digest(self.cells.map.secret, name.encode(), hashlib.sha256)

@@ -30,8 +30,16 @@ from taskflow.model.schedule import (
     overlap_message,
 )
 from taskflow.model.schedule_times import apply_definition, compute_due, times_to_run
-from taskflow.model.task import NewTask, Task
-from taskflow.store.base.schedules import FIRINGS_KEPT_SECONDS, Fired, SchedulePage, ScheduleStore
+from taskflow.model.task import NewTask, Task, TaskStatus
+from taskflow.store.base.schedules import (
+    FIRINGS_KEPT_SECONDS,
+    MAX_JUDGED_TIMES,
+    FailingSchedule,
+    Fired,
+    OverdueSchedule,
+    SchedulePage,
+    ScheduleStore,
+)
 from taskflow.store.memory.audit import MemoryAudit
 from taskflow.wakeup import WakeUp
 
@@ -175,6 +183,44 @@ class MemorySchedules(ScheduleStore):
         for firing in old[:limit]:
             del self._firings[firing]
         return len(old[:limit])
+
+    async def failing(self, name: str | None, *, limit: int) -> list[FailingSchedule]:
+        await trio.lowlevel.checkpoint()
+        names = sorted(self._schedules) if name is None else [name]
+        found = (self._last_failure(one) for one in names if one in self._schedules)
+        return list(itertools.islice((one for one in found if one is not None), limit))
+
+    async def overdue(
+        self, name: str | None, *, late_seconds: float, within_seconds: float, limit: int
+    ) -> list[OverdueSchedule]:
+        await trio.lowlevel.checkpoint()
+        now = self._now()
+        recently = now - dt.timedelta(seconds=within_seconds)
+        late = [(one, kept.next_run_at, now) for one, kept in self._schedules.items()]
+        late += [(one, at, fired) for (one, at), (fired, _) in self._firings.items()]
+        found: dict[str, OverdueSchedule] = {}
+        for one, at, fired in late:
+            if at is None or fired < recently or name not in (None, one):
+                continue
+            seconds = (fired - at).total_seconds()
+            if seconds >= late_seconds and (one not in found or at < found[one].at):
+                found[one] = OverdueSchedule(one, at, seconds)
+        return [found[one] for one in sorted(found)][:limit]
+
+    def _last_failure(self, name: str) -> FailingSchedule | None:
+        """Return the last finished task of a schedule if it FAILED."""
+        times = sorted((one for one in self._firings if one[0] == name), reverse=True)
+        ids = {self._firings[one][1] for one in times[:MAX_JUDGED_TIMES]}
+        ids.add(self._schedules[name].last_task_id)
+        found = (self._tasks.find(one) for one in sorted(filter(None, ids), reverse=True))
+        task = next((one[0] for one in found if one and one[0].status.is_final), None)
+        if task is None or task.status is not TaskStatus.FAILED:
+            return None
+        return FailingSchedule(name, task.id, task.error)
+
+    def note_change(self) -> None:
+        """Record that a schedule may be due earlier."""
+        self._change.notify()
 
     def names_with_credential(self, name: str) -> list[str]:
         """Return the schedules whose tasks name this credential."""

@@ -122,6 +122,9 @@ class MemoryState:
         self._pending: list[Candidate] = []
         # The expiry times of PENDING tasks that have one.
         self._expiries: dict[uuid.UUID, dt.datetime] = {}
+        # The finished tasks, in the order of their ends; those with a retention of their own apart.
+        self._ended: dict[uuid.UUID, None] = {}
+        self._ended_apart: dict[uuid.UUID, None] = {}
         # By queue and order key the tasks in line, sorted by id.
         self._lines: dict[tuple[str, str], list[uuid.UUID]] = {}
         # The one of them that was started and has not finished, if there is one.
@@ -329,6 +332,11 @@ class MemoryState:
             if task.expires_at is not None:
                 self._expiries[task.id] = task.expires_at
         self._tasks[task.id] = task
+        ended = self._ended if task.retention_seconds is None else self._ended_apart
+        if task.status.is_final:
+            ended.setdefault(task.id)
+        else:
+            ended.pop(task.id, None)
 
     def _index(self, task: Task) -> int:
         order = self._candidate(task).order
@@ -341,6 +349,8 @@ class MemoryState:
         task = self._tasks.pop(task_id)
         del self._submitted[task_id]
         self._attempts.pop(task_id, None)
+        self._ended.pop(task_id, None)
+        self._ended_apart.pop(task_id, None)
         self._debounced_until.pop(task_id, None)
         self._failures.forget(task_id)
         self._leave_line(task)

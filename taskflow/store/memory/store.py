@@ -23,13 +23,17 @@ from taskflow.model.masking import MASKING, Masking
 from taskflow.model.monitoring import FetchedTask
 from taskflow.model.queue_limits import QueueHost
 from taskflow.model.task import Claim, TaskStatus
+from taskflow.store.base.configuration import ConfigurationWork, Result
 from taskflow.store.base.listing import MAX_SCANNED
 from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
+from taskflow.store.memory.alerts import AlertTasks, MemoryAlerts
 from taskflow.store.memory.archive import MemoryArchive
 from taskflow.store.memory.claims import MemoryClaims
+from taskflow.store.memory.configuration import MemoryConfiguration
 from taskflow.store.memory.credentials import MemoryCredentials
 from taskflow.store.memory.events import MemoryEvents
 from taskflow.store.memory.groups import GroupTasks, MemoryGroups
+from taskflow.store.memory.heartbeat_monitors import MemoryHeartbeatMonitors
 from taskflow.store.memory.leases import MemoryLeases
 from taskflow.store.memory.listing import (
     MemoryListing,
@@ -105,12 +109,26 @@ class MemoryStore(
             now=self._now,
             audit=self._audit,
         )
+        self.alerts = MemoryAlerts(
+            AlertTasks(new_id=self._new_id, add=self._add_at_once),
+            now=self._now,
+            audit=self._audit,
+        )
         self.credentials = MemoryCredentials(
             self._now,
             self._audit,
             queues=self._queues.names_with_credential,
             schedules=self.schedules.names_with_credential,
             endpoints=self.topics.names_with_credential,
+        )
+        self.heartbeat_monitors = MemoryHeartbeatMonitors(self._now, self._new_id, self._audit)
+        self._configuration = MemoryConfiguration(
+            queues=self._queues,
+            topics=self.topics,
+            schedules=self.schedules,
+            credentials=self.credentials,
+            audit=self._audit,
+            make_room=self._work.notify,
         )
         self.signing_keys = MemorySigningKeys(self._now, self._audit)
         self.views = MemoryViews(self._audit)
@@ -134,6 +152,9 @@ class MemoryStore(
             now=self._now,
             states=self._open_states,
         )
+
+    async def configure(self, work: ConfigurationWork[Result]) -> Result:
+        return await self._configuration.configure(work)
 
     def _park(self, task_id: uuid.UUID) -> None:
         hold = self._holds[task_id]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import uuid
 from collections.abc import Callable, Collection
 
@@ -105,13 +106,13 @@ class MemoryTaskActions(MemoryState, TaskActionStore):
     async def delete_finished(self, *, age_seconds: float | None, limit: int) -> int:
         await trio.lowlevel.checkpoint()
         now, checkpoints, deleted = self._now(), Checkpoints(), 0
-        for task_id in list(self._tasks):
+        for task_id in [*self._ended_apart, *self._ended]:
             task = self._tasks.get(task_id)
             is_over = task is not None and _is_over(task, age_seconds, now)
             if is_over and not self._graphs.has_open_children(task_id):
                 self._delete(task_id)
                 deleted += 1
-            if deleted == limit:
+            if deleted == limit or _is_too_new(task, age_seconds, now):
                 break
             await checkpoints.after(0)
         return deleted
@@ -208,3 +209,11 @@ def _is_over(task: Task, age_seconds: float | None, now: dt.datetime) -> bool:
     if task.finished_at is None or seconds is None or task.holds_key:
         return False
     return task.finished_at + dt.timedelta(seconds=seconds) <= now
+
+
+def _is_too_new(task: Task | None, age_seconds: float | None, now: dt.datetime) -> bool:
+    """Return whether neither this task nor any that finished later is deleted now."""
+    if task is None or task.finished_at is None or task.retention_seconds is not None:
+        return False
+    age = math.inf if age_seconds is None else age_seconds
+    return (now - task.finished_at).total_seconds() < age

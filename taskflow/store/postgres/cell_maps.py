@@ -78,5 +78,5 @@ class PostgresCellMaps:
         return {queue for (queue,) in await self._statements.run("queues_with_tasks")}
 
     async def names(self) -> set[str]:
-        """Return ``schedule NAME`` and ``topic NAME`` of all that are in the cell."""
+        """Return ``schedule NAME``, ``topic NAME`` and ``heartbeat NAME`` of all in the cell."""
         return {name for (name,) in await self._statements.run("names_in_cell")}

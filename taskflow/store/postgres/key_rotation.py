@@ -19,6 +19,8 @@ from typing import Final, NamedTuple
 import msgspec
 import trio
 
+from taskflow.model.alert_destinations import resealed as resealed_destination
+from taskflow.model.alerts import AlertDefinition
 from taskflow.model.encryption import Encryption
 from taskflow.model.endpoint_secrets import reseal_secret
 from taskflow.model.errors import KeyMissing, Undecryptable
@@ -306,12 +308,24 @@ def _resealed_poll_url(row: Row, encryption: Encryption) -> str:
     return encryption.reseal_poll_url(poll_url, task_id)
 
 
+def _resealed_note(row: Row, encryption: Encryption) -> bytes:
+    _, note = row
+    return encryption.reseal_note(bytes(note))
+
+
 def _resealed_queue(row: Row, encryption: Encryption) -> str:
     name, settings = row
     stored = settings_of(settings).egress_proxy or ""
     url = opened_proxy(stored, name, encryption.keyring)
     resealed: str = settings.replace(stored, sealed_proxy(url, name, encryption.keyring))
     return resealed
+
+
+def _resealed_alert(row: Row, encryption: Encryption) -> str:
+    name, text = row
+    definition = msgspec.json.decode(text, type=AlertDefinition)
+    to = tuple(resealed_destination(one, name, encryption.keyring) for one in definition.to)
+    return msgspec.json.encode(msgspec.structs.replace(definition, to=to)).decode()
 
 
 def _resealed_credential(row: Row, encryption: Encryption) -> bytes:
@@ -341,9 +355,11 @@ _TABLES: Final = (
         for name, first, reseal in (
             ("credentials", "", _resealed_credential),
             ("queues", "", _resealed_queue),
+            ("alerts", "", _resealed_alert),
             ("signing_keys", 0, _resealed_signing_keys),
             ("schedules", "", _resealed_schedule),
             ("parked", uuid.UUID(int=0), _resealed_poll_url),
+            ("heartbeat_pings", uuid.UUID(int=0), _resealed_note),
         )
     ),
     _Table("groups", uuid.UUID(int=0), _rotate_groups),

@@ -18,7 +18,16 @@ from taskflow.model.schedule import Schedule, ScheduleChange, ScheduleRun, Store
 from taskflow.model.schedule_times import apply_definition
 from taskflow.model.task import Task, TaskStatus
 from taskflow.store.base.listing import PAGE_BUDGET_BYTES
-from taskflow.store.base.schedules import FIRINGS_KEPT_SECONDS, Fired, SchedulePage, ScheduleStore
+from taskflow.store.base.schedules import (
+    FIRINGS_KEPT_SECONDS,
+    MAX_JUDGED_FIRINGS,
+    MAX_JUDGED_TIMES,
+    FailingSchedule,
+    Fired,
+    OverdueSchedule,
+    SchedulePage,
+    ScheduleStore,
+)
 from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.database import REFUSED, one_line
 from taskflow.store.postgres.pool import Connection
@@ -150,6 +159,25 @@ class PostgresSchedules(ScheduleStore):
     async def wait_for_change(self) -> None:
         with trio.move_on_after(self._poll_seconds):
             await self.changed.wait()
+
+    async def failing(self, name: str | None, *, limit: int) -> list[FailingSchedule]:
+        rows = await self._statements.run_slow_read(
+            "failing_schedules", name=name, limit=limit, times=MAX_JUDGED_TIMES
+        )
+        return [FailingSchedule(*row) for row in rows]
+
+    async def overdue(
+        self, name: str | None, *, late_seconds: float, within_seconds: float, limit: int
+    ) -> list[OverdueSchedule]:
+        rows = await self._statements.run_slow_read(
+            "overdue_schedules",
+            name=name,
+            late_seconds=late_seconds,
+            within_seconds=within_seconds,
+            firings=MAX_JUDGED_FIRINGS,
+            limit=limit,
+        )
+        return [OverdueSchedule(*row) for row in rows]
 
     async def delete_old_firings(self, *, limit: int) -> int:
         bounds = {"limit": limit, "age_seconds": FIRINGS_KEPT_SECONDS}

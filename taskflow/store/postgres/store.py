@@ -24,12 +24,15 @@ from taskflow.model.monitoring import DatabaseState
 from taskflow.model.task import NewTask
 from taskflow.settings import Settings
 from taskflow.store.base.claims import CANCELLATIONS_CHANNEL, Cancellations, DirectClaims
+from taskflow.store.base.configuration import ConfigurationWork, Result
 from taskflow.store.base.store import SECRET_BYTES, StoreStatistics, TaskStore
 from taskflow.store.postgres.address import DatabaseAddress
+from taskflow.store.postgres.alerts import PostgresAlerts
 from taskflow.store.postgres.audit import PostgresAudit
 from taskflow.store.postgres.cell_maps import PostgresCellMaps
 from taskflow.store.postgres.claim_position import Announcements
 from taskflow.store.postgres.claims import PostgresClaims
+from taskflow.store.postgres.configuration import PostgresConfiguration
 from taskflow.store.postgres.credentials import CREDENTIALS_CHANNEL, PostgresCredentials
 from taskflow.store.postgres.database import Database, one_line, open_database
 from taskflow.store.postgres.events import PostgresEvents
@@ -37,6 +40,7 @@ from taskflow.store.postgres.folding import Folding
 from taskflow.store.postgres.graph_promoter import GraphPromoter
 from taskflow.store.postgres.grouped_failures import PostgresFailures
 from taskflow.store.postgres.groups import PostgresGroups
+from taskflow.store.postgres.heartbeat_monitors import PostgresHeartbeatMonitors
 from taskflow.store.postgres.leases import PostgresLeases
 from taskflow.store.postgres.listener import EVENTS_CHANNEL, listen
 from taskflow.store.postgres.listing import PostgresListing, PostgresMonitoring
@@ -79,6 +83,7 @@ class PostgresStore(
         self.audit = self._audit = PostgresAudit(context.statements, context.masking)
         self.queues = PostgresQueues(context.statements, announcements, self._audit)
         self.credentials = PostgresCredentials(context.statements, self._audit)
+        self.heartbeat_monitors = PostgresHeartbeatMonitors(context.statements, self._audit)
         self.signing_keys = PostgresSigningKeys(context.statements, self._audit)
         self.views = PostgresViews(context.statements, self._audit)
         self.monitoring = PostgresMonitoring(context.statements, max_per_host=context.max_per_host)
@@ -95,6 +100,8 @@ class PostgresStore(
         )
         self.groups = self._groups
         self.topics = PostgresTopics(context.statements, self, self._audit)
+        self.alerts = PostgresAlerts(context.statements, self, self._audit)
+        self._configuration = PostgresConfiguration(context, self, self._audit)
         self.parking = PostgresParking(context)
         self.rollups = PostgresRollups(context.statements)
         self._folding = Folding(context.statements, context.masking)
@@ -105,6 +112,15 @@ class PostgresStore(
             GraphPromoter(context.statements, announcements, announcements.graph_steps),
         )
         self._schedule_changed: Final = schedules.changed
+
+    async def configure(self, work: ConfigurationWork[Result]) -> Result:
+        try:
+            return await self._configuration.configure(work)
+        finally:  # it may have been committed
+            self.topics.note_change()
+            self.credentials.note_change()
+            self._schedule_changed.notify()
+            self._announcements.work.notify()
 
     async def shared_secret(self, name: str) -> bytes:
         made = secrets.token_bytes(SECRET_BYTES)

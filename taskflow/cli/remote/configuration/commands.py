@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -31,11 +32,19 @@ from taskflow.cli.remote.task_actions import confirm
 from taskflow.cli.sections import Commands
 from taskflow.cli.text import safe
 from taskflow.client.asynchronous.client import Client
-from taskflow.client.errors import ClientError
+from taskflow.client.errors import Rejected, ServerError, Unreachable
+from taskflow.model.configuration import WHEN
 from taskflow.model.errors import FieldError, Unprocessable
+from taskflow.model.problem_types import METHOD_NOT_ALLOWED as NO_METHOD
+from taskflow.model.problem_types import NOT_FOUND
 
 T = TypeVar("T")
 DEFAULT_FILE: Final = "taskflow.yaml"
+_UNKNOWN_ROUTE: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED)
+_TOO_OLD: Final = (
+    "the service is older than this command: it cannot make changes all together; update it, or "
+    "use the `taskflow` of its version"
+)
 MAX_NAMED: Final = 10
 """Maximum number of resources that a question names."""
 
@@ -74,7 +83,7 @@ _json_option: Final = click.option(
 
 @click.group("config", cls=Commands)
 def config_command() -> None:
-    """Manage queues, schedules, topics and credentials as a file.
+    """Manage queues, schedules, heartbeats, topics and credentials as a file.
 
     The file says which settings these have; settings that it does not name stay as they are, and
     null resets one. ${NAME} in a text is a variable of the environment.
@@ -92,8 +101,8 @@ def config_command() -> None:
 def _validate(*, path: Path) -> None:
     """Check a file without the service.
 
-    The service checks more, such as whether a credential exists. A schedule without cron and
-    every_seconds is named: it is valid only if it exists, which `plan` checks.
+    The service checks more, such as whether a credential exists. A schedule or heartbeat
+    without cron and every_seconds is named: it is valid only if it exists, which `plan` checks.
 
     \b
       taskflow config validate --file taskflow.yaml
@@ -102,9 +111,7 @@ def _validate(*, path: Path) -> None:
     count = sum(map(len, wanted.sections.values()))
     click.echo(f"{path} is valid: {count} resource{'' if count == 1 else 's'}")
     if names := wanted.without_trigger:
-        click.echo(
-            f"neither cron nor every_seconds, so these schedules must exist: {', '.join(names)}"
-        )
+        click.echo(f"neither cron nor every_seconds, so these must exist: {', '.join(names)}")
 
 
 @config_command.command("plan")
@@ -152,9 +159,9 @@ def _apply(
 ) -> None:
     """Make the changes that `plan` shows. A second call changes nothing.
 
-    All of the file is validated first. The changes are made one by one, so if the service rejects
-    one, the earlier ones stay: correct the file, and apply it again. Before resources are deleted,
-    you are asked to confirm; without a terminal, --yes is required for that.
+    All of the file is validated first. The changes are made all together, or none of them: not if
+    the service rejects one, and not if a resource was changed after the plan was made. Before
+    resources are deleted, you are asked to confirm; without a terminal, --yes is required for that.
 
     \b
       taskflow config apply
@@ -166,19 +173,32 @@ def _apply(
         changes = await _planned(path, wanted, client, options)
         if not yes:
             _confirm_deletions(changes)
-        for number, change in enumerate(changes):
-            try:
-                await change.apply(client)
-            except ClientError:
-                _print_changes(changes[:number], as_json=as_json)
-                what = f"{change.section.kind} {safe(change.name)}"
-                click.echo(
-                    f"{number} of {len(changes)} changes were made; rejected: {what}", err=True
-                )
-                raise
+        if changes:
+            await _apply_together(client, changes)
         return changes
 
     _print(service.call(work), as_json=as_json)
+
+
+async def _apply_together(client: Client, changes: Sequence[Change]) -> None:
+    """Make the changes, all or none.
+
+    Raises:
+        Failure: The service is of a version that cannot do that.
+        ClientError: It rejects them, or cannot be reached.
+    """
+    try:
+        await client.configuration.apply([change.request for change in changes])
+    except Rejected as error:
+        if error.status_code in _UNKNOWN_ROUTE and error.type in (NOT_FOUND.type, NO_METHOD.type):
+            raise Failure(_TOO_OLD, ExitStatus.FAILED) from None
+        click.echo("nothing was changed", err=True)
+        raise
+    except (Unreachable, ServerError):
+        click.echo(
+            "it is unknown whether the changes were made: `taskflow config plan` shows it", err=True
+        )
+        raise
 
 
 @config_command.command("export")
@@ -309,4 +329,8 @@ async def _exported(client: Client) -> dict[str, Any]:
 
 
 def _set(fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value not in (None, {}, [])}
+    return {
+        name: value
+        for name, value in fields.items()
+        if value not in (None, {}, []) and name != WHEN
+    }

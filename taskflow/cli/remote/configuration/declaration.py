@@ -17,8 +17,10 @@ from taskflow.model.credential import Credential
 from taskflow.model.errors import RequestError
 from taskflow.model.request import RequestPayload
 from taskflow.model.task import NAME_RULE, CredentialName, QueueName, is_name
-from taskflow.schema import queues, schedules, topics
+from taskflow.schema import alerts, heartbeats, queues, schedules, topics
+from taskflow.schema.alerts import AlertRequest
 from taskflow.schema.credentials import credential_of
+from taskflow.schema.heartbeats import HeartbeatRequest
 from taskflow.schema.new_task import new_task_of
 from taskflow.schema.payload import MASK_BYTES
 from taskflow.schema.queues import QueueRequest
@@ -28,7 +30,7 @@ from taskflow.schema.schedules import ScheduleRequest
 from taskflow.schema.topics import EndpointRequest, TopicRequest
 from taskflow.schema.validation_errors import ValidationErrors, token
 
-SECTIONS: Final = ("credentials", "queues", "topics", "schedules")
+SECTIONS: Final = ("credentials", "queues", "topics", "schedules", "heartbeats", "alerts")
 """The sections, in the order in which they are applied: each refers to earlier ones only."""
 
 _REFS: Final = "#/components/schemas/{name}"
@@ -60,6 +62,14 @@ class Configuration(msgspec.Struct, forbid_unknown_fields=True):
     schedules: Annotated[
         dict[QueueName, ScheduleRequest] | UnsetType | None, Meta(description="Schedules by name.")
     ] = UNSET
+    alerts: Annotated[
+        dict[QueueName, AlertRequest] | UnsetType | None,
+        Meta(description="Alerts by name; let URLs of chats be references: `${SLACK_URL}`."),
+    ] = UNSET
+    heartbeats: Annotated[
+        dict[QueueName, HeartbeatRequest] | UnsetType | None,
+        Meta(description="Heartbeats by name."),
+    ] = UNSET
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -74,9 +84,13 @@ class Wanted(msgspec.Struct, frozen=True):
 
     @property
     def without_trigger(self) -> list[str]:
-        """The names of schedules without ``cron`` and ``every_seconds``: these must exist."""
-        found = self.sections.get("schedules", {})
-        return [name for name, given in found.items() if not triggers_of(fields_of(given))]
+        """Schedules and heartbeats without ``cron`` and ``every_seconds``: these must exist."""
+        return [
+            f"{kind} {name}"
+            for kind, section in (("schedule", "schedules"), ("heartbeat", "heartbeats"))
+            for name, given in self.sections.get(section, {}).items()
+            if not triggers_of(fields_of(given))
+        ]
 
 
 _READER: Final = Reader(Configuration)
@@ -85,6 +99,8 @@ _MASKED_SCHEDULE: Final = Reader(ScheduleRequest, ignored=schedules.ONLY_SHOWN)
 _SCHEDULE: Final = Reader(
     ScheduleRequest, ignored=schedules.ONLY_SHOWN, custom={"task": lambda text, _: text}
 )
+_ALERT: Final = Reader(AlertRequest, ignored=alerts.ONLY_SHOWN)
+_HEARTBEAT: Final = Reader(HeartbeatRequest, ignored=heartbeats.ONLY_SHOWN)
 _TOPIC: Final = Reader(TopicSection, ignored=topics.TOPIC_ONLY_SHOWN)
 _ENDPOINT: Final = Reader(EndpointRequest, ignored=topics.ENDPOINT_ONLY_SHOWN)
 
@@ -99,6 +115,12 @@ def check_merged_schedule(name: str, merged: Mapping[str, Any], errors: Validati
     fields, under = fields_of(merged), f"/schedules/{name}"
     known = {one: raw for one, raw in fields.items() if one != "task"}
     timing_of(fields, _SCHEDULE.read(known, errors, under=under), errors, under=under)
+
+
+def check_merged_heartbeat(name: str, merged: Mapping[str, Any], errors: ValidationErrors) -> None:
+    """Add what is wrong with the times of a heartbeat after the file is applied."""
+    fields, under = fields_of(merged), f"/heartbeats/{name}"
+    timing_of(fields, _HEARTBEAT.read(fields, errors, under=under), errors, under=under)
 
 
 def wanted_of(document: Any) -> Wanted:
@@ -189,6 +211,14 @@ def _check(section: str, given: Mapping[str, Any], under: str, errors: Validatio
             _ENDPOINT.read(fields, errors, under=under)
             if "url" not in given:
                 errors.add(f"{under}/url", f"{label}.url is missing")
+        case "alerts":
+            _ALERT.read(fields, errors, under=under)
+            for name in ("on", "to"):
+                if name not in given:
+                    errors.add(f"{under}/{name}", f"{label}.{name} is missing")
+        case "heartbeats":
+            known = _HEARTBEAT.read(fields, errors, under=under)
+            timing_of(fields, known, errors, under=under, is_partial=True)
         case _:
             _check_schedule(fields, under, label, errors)
 

@@ -11,10 +11,10 @@ import msgspec
 from taskflow.cli.remote.configuration.declaration import Wanted
 from taskflow.cli.remote.configuration.resources import ALL, Credentials, Fields, Section
 from taskflow.client.asynchronous.client import Client
+from taskflow.model.configuration import is_same
 from taskflow.schema.validation_errors import ValidationErrors
 
 HIDDEN: Final = "(not shown)"
-_EMPTY: Final[tuple[Any, ...]] = ({}, [])
 
 
 class Action(enum.Enum):
@@ -52,12 +52,13 @@ class Change(NamedTuple):
     given: Fields
     current: Fields | None
 
-    async def apply(self, client: Client) -> None:
-        """Make the change."""
-        if self.action is Action.DELETE:
-            await self.section.delete(client, self.name)
-        else:
-            await self.section.put(client, self.name, self.given, self.current)
+    @property
+    def request(self) -> dict[str, Any]:
+        """What is sent: the fields, and those that the plan was made from."""
+        is_deletion = self.action is Action.DELETE
+        fields = None if is_deletion else self.section.sent(self.given, self.current)
+        kind = self.section.kind
+        return {"kind": kind, "name": self.name, "fields": fields, "before": self.current}
 
 
 class Options(NamedTuple):
@@ -125,17 +126,12 @@ def _field_changes(
             continue
         after = shown[name]
         before = None if current is None else current.get(name)
-        if not _is_same(before, after):
+        if not is_same(before, after):
             yield FieldChange(name, before, after)
     if current is None:
         for name in given:
             if name not in shown and given[name] is not None:
                 yield FieldChange(name, None, HIDDEN)
-
-
-def _is_same(before: Any, after: Any) -> bool:
-    """Compare by value: 5 and 5.0 are the same number, and an empty list or object is none."""
-    return (None if before in _EMPTY else before) == (None if after in _EMPTY else after)
 
 
 def text_of(change: Change) -> Iterator[str]:

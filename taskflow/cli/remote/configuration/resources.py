@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import msgspec
 from msgspec import UNSET
 
-from taskflow.cli.remote.configuration.declaration import check_merged_schedule
+from taskflow.cli.remote.configuration.declaration import (
+    check_merged_heartbeat,
+    check_merged_schedule,
+)
 from taskflow.client.asynchronous.client import Client
-from taskflow.client.options import Submission
+from taskflow.model.alert_destinations import masked_url
+from taskflow.model.alert_target import DestinationKind
+from taskflow.model.alerts import Alert
+from taskflow.model.configuration import WHEN, ResourceKind
+from taskflow.model.heartbeat_monitors import Heartbeat
+from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.keyring import NO_KEYS
-from taskflow.model.masking import MASKING
+from taskflow.model.masking import MASK, MASKING
 from taskflow.model.options import WEBHOOK_SECONDS
 from taskflow.model.proxy import masked_proxy
 from taskflow.model.queue_limits import NO_SETTINGS, QueueSettings
-from taskflow.model.queues import Queue
 from taskflow.model.schedule import Schedule
 from taskflow.model.topics import Endpoint, Topic
+from taskflow.schema.alerts import AlertRequest
+from taskflow.schema.heartbeats import HeartbeatRequest
 from taskflow.schema.queues import Permissions, QueueRequest, patch_of
 from taskflow.schema.schedules import ScheduleRequest
 from taskflow.schema.topics import EndpointRequest, TopicRequest
@@ -46,7 +56,7 @@ class Section(abc.ABC):
     """
 
     name: ClassVar[str]
-    kind: ClassVar[str]
+    kind: ClassVar[ResourceKind]
 
     @property
     def initial(self) -> Fields | None:
@@ -72,19 +82,15 @@ class Section(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
-        """Create or change a resource; fields that are not given stay as they are."""
-
-    @abc.abstractmethod
-    async def delete(self, client: Client, name: str) -> None:
-        """Delete a resource."""
+    def sent(self, given: Fields, current: Fields | None) -> Fields:
+        """Return the fields of a change: those that are not given stay as they are."""
 
 
 class Queues(Section):
     """Queues: a queue exists by its tasks or its settings, so deleting it resets its settings."""
 
     name = "queues"
-    kind = "queue"
+    kind = ResourceKind.QUEUE
 
     @property
     def initial(self) -> Fields:
@@ -92,7 +98,7 @@ class Queues(Section):
 
     async def current(self, client: Client) -> dict[str, Fields]:
         found = await client.queues.all()
-        settings = {one.name: _given(one, QueueRequest) for one in found}
+        settings = {one.name: _given(one, QueueRequest.__struct_fields__) for one in found}
         return {name: fields for name, fields in settings.items() if fields != _NO_QUEUE}
 
     def shown(self, given: Fields, current: Fields | None) -> Fields:
@@ -104,41 +110,38 @@ class Queues(Section):
         shown = {name: after[name] for name in patch}
         return shown if proxy is UNSET else {**shown, "egress_proxy": masked_proxy(proxy)}
 
-    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
-        await client.queues.update(name, **{one: given[one] for one in _NO_QUEUE if one in given})
-
-    async def delete(self, client: Client, name: str) -> None:
-        await client.queues.put(name, paused=False, egress_proxy=None)
+    def sent(self, given: Fields, current: Fields | None) -> Fields:
+        return {one: given[one] for one in _NO_QUEUE if one in given}
 
 
 class Topics(Section):
     """Topics, without their endpoints."""
 
     name = "topics"
-    kind = "topic"
+    kind = ResourceKind.TOPIC
 
     async def current(self, client: Client) -> dict[str, Fields]:
-        return {one.name: _given(one, TopicRequest) async for one in client.topics.iter()}
+        return {
+            one.name: _given(one, TopicRequest.__struct_fields__)
+            async for one in client.topics.iter()
+        }
 
     def shown(self, given: Fields, current: Fields | None) -> Fields:
         return _as_shown(given, TopicRequest, Topic)
 
-    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
-        await client.topics.put(name, queue={**(current or {}), **given}.get("queue"))
-
-    async def delete(self, client: Client, name: str) -> None:
-        await client.topics.delete(name)
+    def sent(self, given: Fields, current: Fields | None) -> Fields:
+        return _merged(given, current, TopicRequest)
 
 
 class Endpoints(Section):
     """The endpoints of topics, by ``TOPIC/ENDPOINT``."""
 
     name = "endpoints"
-    kind = "endpoint"
+    kind = ResourceKind.ENDPOINT
 
     async def current(self, client: Client) -> dict[str, Fields]:
         return {
-            f"{topic.name}/{one.name}": _given(one, EndpointRequest)
+            f"{topic.name}/{one.name}": _given(one, EndpointRequest.__struct_fields__)
             async for topic in client.topics.iter()
             async for one in client.topics.endpoints(topic.name)
         }
@@ -153,25 +156,21 @@ class Endpoints(Section):
             fields["headers"] = MASKING.headers(fields["headers"])
         return _as_shown(fields, EndpointRequest, Endpoint)
 
-    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
-        topic, _, endpoint = name.partition("/")
-        fields = {**(current or {}), **given}
-        known = {one: fields[one] for one in EndpointRequest.__struct_fields__ if one in fields}
-        await client.topics.put_endpoint(topic, endpoint, **known)
-
-    async def delete(self, client: Client, name: str) -> None:
-        topic, _, endpoint = name.partition("/")
-        await client.topics.delete_endpoint(topic, endpoint)
+    def sent(self, given: Fields, current: Fields | None) -> Fields:
+        return _merged(given, current, EndpointRequest)
 
 
 class Schedules(Section):
     """Schedules."""
 
     name = "schedules"
-    kind = "schedule"
+    kind = ResourceKind.SCHEDULE
 
     async def current(self, client: Client) -> dict[str, Fields]:
-        return {one.name: _given(one, ScheduleRequest) async for one in client.schedules.iter()}
+        return {
+            one.name: _given(one, ScheduleRequest.__struct_fields__)
+            async for one in client.schedules.iter()
+        }
 
     def check(
         self, name: str, given: Fields, current: Fields | None, errors: ValidationErrors
@@ -185,35 +184,88 @@ class Schedules(Section):
             shown["task"] = msgspec.json.decode(task)
         return shown
 
+    def sent(self, given: Fields, current: Fields | None) -> Fields:
+        return _merged(_one_trigger(given), current, ScheduleRequest)
+
+
+class Alerts(Section):
+    """Alerts. URLs of chats are compared by the digest in what the service shows."""
+
+    name = "alerts"
+    kind = "alert"
+
+    async def current(self, client: Client) -> dict[str, Fields]:
+        return {one.name: _given(one, AlertRequest) for one in await client.alerts.all()}
+
+    def shown(self, given: Fields, current: Fields | None) -> Fields:
+        # Of a field that is null, the service shows the default of the condition.
+        fields = {name: value for name, value in given.items() if value is not None}
+        if isinstance(fields.get("to"), list):
+            fields["to"] = [_masked_destination(one) for one in fields["to"]]
+        return _as_shown(fields, AlertRequest, Alert)
+
     async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
-        fields = {**(current or {}), **_one_trigger(given)}
-        known = {one: fields[one] for one in ScheduleRequest.__struct_fields__ if one in fields}
-        task = Submission.from_json(msgspec.json.encode(known.pop("task")))
-        known["conditional"] = bool(known.get("conditional"))
-        await client.schedules.put(name, task, **known)
+        # Another condition has other fields.
+        is_same = current is not None and given.get("on", current["on"]) == current["on"]
+        fields = {**(current or {} if is_same else {}), **given}
+        known = {one: fields[one] for one in AlertRequest.__struct_fields__ if one in fields}
+        await client.alerts.put(name, known)
 
     async def delete(self, client: Client, name: str) -> None:
-        await client.schedules.delete(name)
+        await client.alerts.delete(name)
+
+
+def _masked_destination(given: Any) -> Any:
+    """Return a destination as the service shows it; as it is, if only the service can tell."""
+    if not isinstance(given, dict) or not isinstance(given.get("url"), str):
+        return given
+    with contextlib.suppress(ValueError, InvalidUrl):
+        kind, url = DestinationKind(given.get("kind", "")), given["url"]
+        return {**given, "url": url if MASK in url else masked_url(kind, url, MASKING)}
+    return given
+
+
+class Heartbeats(Section):
+    """Heartbeats of jobs elsewhere."""
+
+    name = "heartbeats"
+    kind = "heartbeat"
+
+    async def current(self, client: Client) -> dict[str, Fields]:
+        return {one.name: _given(one, HeartbeatRequest) async for one in client.heartbeats.iter()}
+
+    def check(
+        self, name: str, given: Fields, current: Fields | None, errors: ValidationErrors
+    ) -> None:
+        check_merged_heartbeat(name, {**(current or {}), **_one_time(given)}, errors)
+
+    def shown(self, given: Fields, current: Fields | None) -> Fields:
+        return _as_shown(_one_time(given), HeartbeatRequest, Heartbeat)
+
+    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
+        fields = {**(current or {}), **_one_time(given)}
+        known = {one: fields[one] for one in HeartbeatRequest.__struct_fields__ if one in fields}
+        await client.heartbeats.put(name, **known)
+
+    async def delete(self, client: Client, name: str) -> None:
+        await client.heartbeats.delete(name)
 
 
 class Credentials(Section):
     """Credentials, whose values the service does not show."""
 
     name = "credentials"
-    kind = "credential"
+    kind = ResourceKind.CREDENTIAL
 
     async def current(self, client: Client) -> dict[str, Fields]:
         found = await client.credentials.all()
-        return {one.name: {"kind": one.kind, "hosts": list(one.hosts)} for one in found}
+        return {one.name: _given(one, _CREDENTIAL_FIELDS) for one in found}
 
     def shown(self, given: Fields, current: Fields | None) -> Fields:
         return {name: given[name] for name in ("kind", "hosts") if name in given}
 
-    async def put(self, client: Client, name: str, given: Fields, current: Fields | None) -> None:
-        await client.credentials.put(name, given)
-
-    async def delete(self, client: Client, name: str) -> None:
-        await client.credentials.delete(name)
+    def sent(self, given: Fields, current: Fields | None) -> Fields:
+        return given
 
 
 ALL: Final[tuple[Section, ...]] = (
@@ -222,6 +274,8 @@ ALL: Final[tuple[Section, ...]] = (
     Topics(),
     Endpoints(),
     Schedules(),
+    Heartbeats(),
+    Alerts(),
 )
 """The sections, in the order in which they are applied."""
 
@@ -235,10 +289,22 @@ def _one_trigger(given: Fields) -> Fields:
     return given
 
 
-def _given(resource: Queue | Topic | Endpoint | Schedule, kind: type[msgspec.Struct]) -> Fields:
-    """Return the fields of a resource that a request of this kind can have."""
+def _one_time(given: Fields) -> Fields:
+    """Return the fields of a heartbeat; as ``_one_trigger``."""
+    fields = _one_trigger(given)
+    return {name: fields[name] for name in fields if name in given or name != "start_at"}
+
+
+def _given(resource: msgspec.Struct, names: Sequence[str]) -> Fields:
+    """Return the fields of a resource that a request can have, and when it was changed."""
     fields = msgspec.json.decode(msgspec.json.encode(resource))
-    return {name: fields.get(name) for name in kind.__struct_fields__ if hasattr(resource, name)}
+    return {name: fields.get(name) for name in (*names, WHEN) if hasattr(resource, name)}
+
+
+def _merged(given: Fields, current: Fields | None, kind: type[msgspec.Struct]) -> Fields:
+    """Return what a request of this kind sends, so that fields that are not given stay."""
+    fields = {**(current or {}), **given}
+    return {name: fields[name] for name in kind.__struct_fields__ if name in fields}
 
 
 def _as_shown(given: Fields, request: type[msgspec.Struct], kind: type[msgspec.Struct]) -> Fields:
@@ -261,6 +327,7 @@ def _json(value: msgspec.Struct, defaults: Fields) -> dict[str, Any]:
     return {**defaults, **msgspec.json.decode(msgspec.json.encode(value))}
 
 
+_CREDENTIAL_FIELDS: Final = ("kind", "hosts")
 _NO_QUEUE: Final[Fields] = msgspec.json.decode(
     msgspec.json.encode(msgspec.structs.asdict(NO_SETTINGS))
 )

@@ -17,6 +17,7 @@ MAX_DEPTH: Final = 64
 
 _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
 _TEXT: Final = "tag:yaml.org,2002:str"
+_FLAG: Final = "tag:yaml.org,2002:bool"
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _INVALID: Final = (ValueError, LookupError, AttributeError, TypeError)
 """What PyYAML raises for a scalar that its tag does not allow, such as ``!!int x`` and ``0x_``."""
@@ -84,6 +85,8 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
+            if (key.tag, key.value) == (_FLAG, "on"):  # to YAML 1.1, true; here, a field of alerts
+                key.tag = _TEXT
             if key.tag not in (_TEXT, _MERGE):
                 shown = key.value if isinstance(key, yaml.ScalarNode) else f"of this {key.id}"
                 reason = f"the name {shown} must be text: put it in quotes"

@@ -364,3 +364,19 @@ BEGIN
     RETURN NULL;
 END
 $$;
+
+-- Citus cannot plan most statements without the values of their parameters: functions that ask for generic plans, as the
+-- ones that submit tasks with SQL do, get custom plans.
+DO $$
+DECLARE
+    generic regprocedure;
+BEGIN
+    FOR generic IN
+        SELECT p.oid FROM pg_proc AS p
+        WHERE p.pronamespace = current_schema()::regnamespace AND p.proname ^@ 'taskflow_'
+          AND 'plan_cache_mode=force_generic_plan' = ANY (p.proconfig)
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_custom_plan', generic);
+    END LOOP;
+END
+$$;

@@ -42,3 +42,4 @@ UNION SELECT queue FROM taskflow_groups WHERE status IN ('OPEN', 'CLOSED')
 -- name: names_in_cell
 SELECT 'schedule ' || name FROM taskflow_schedules
 UNION ALL SELECT 'topic ' || name FROM taskflow_topics
+UNION ALL SELECT 'heartbeat ' || name FROM taskflow_heartbeat_monitors

@@ -121,6 +121,23 @@ UPDATE taskflow_queues AS q SET settings = e.settings::json
 FROM unnest(%(keys)b::text[], %(values)b::text[]) AS e (name, settings)
 WHERE q.name = e.name
 
+-- name: sealed_alerts
+-- The URLs of chats (model/alert_destinations.py).
+SELECT name, length(definition::text), ARRAY(
+    SELECT DISTINCT found[1]
+    FROM regexp_matches(definition::text, '"sealed_url":"([A-Za-z0-9+/]{8})', 'g') AS found
+)
+FROM taskflow_alerts WHERE name > %(after)s ORDER BY name LIMIT %(limit)s
+
+-- name: hold_sealed_alerts
+SELECT name, definition::text FROM taskflow_alerts WHERE name = ANY (%(keys)s::text[])
+ORDER BY name FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: replace_sealed_alerts
+UPDATE taskflow_alerts AS a SET definition = e.definition::json
+FROM unnest(%(keys)b::text[], %(values)b::text[]) AS e (name, definition)
+WHERE a.name = e.name
+
 -- name: sealed_credentials
 SELECT name, octet_length(sealed), ARRAY[encode(substring(sealed FROM 1 FOR 6), 'base64')]
 FROM taskflow_credentials WHERE name > %(after)s ORDER BY name LIMIT %(limit)s
@@ -188,6 +205,27 @@ WHERE task_id = ANY (%(keys)s::uuid[]) ORDER BY task_id FOR NO KEY UPDATE SKIP L
 UPDATE taskflow_parked AS p SET poll_url = e.poll_url
 FROM unnest(%(keys)b::uuid[], %(values)b::text[]) AS e (task_id, poll_url)
 WHERE p.task_id = e.task_id
+
+-- name: sealed_heartbeat_pings
+-- The notes of pings. One from a client that looks like encrypted data has a space before it (note_of()).
+SELECT texts.id, coalesce(octet_length(texts.text), 0),
+-- insert: heads
+FROM (
+    SELECT id, encode(substring(note FROM 1 FOR 50), 'escape') AS text FROM taskflow_heartbeat_pings
+    WHERE id > %(after)s::uuid ORDER BY id LIMIT %(limit)s
+) AS kept CROSS JOIN LATERAL (
+    SELECT kept.id, CASE WHEN kept.text ^@ '{"$encrypted":"' THEN kept.text END AS text
+) AS texts
+ORDER BY texts.id
+
+-- name: hold_sealed_heartbeat_pings
+SELECT id, note FROM taskflow_heartbeat_pings
+WHERE id = ANY (%(keys)s::uuid[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+
+-- name: replace_sealed_heartbeat_pings
+UPDATE taskflow_heartbeat_pings AS p SET note = e.note
+FROM unnest(%(keys)b::uuid[], %(values)b::bytea[]) AS e (id, note)
+WHERE p.id = e.id
 
 -- name: sealed_endpoints
 -- The template and up to two signing secrets.

@@ -194,3 +194,44 @@ WITH old AS (
 )
 DELETE FROM taskflow_firings AS f USING old WHERE f.schedule = old.schedule AND f.at = old.at
 RETURNING f.schedule
+
+-- name: failing_schedules
+-- For each schedule, the task of its last time that has finished: times are read newest first, as far as that. And the
+-- last task, which may be one of no time.
+SELECT s.name, t.id, t.error
+FROM taskflow_schedules AS s CROSS JOIN LATERAL (
+    SELECT finished.id, finished.status, finished.error FROM (
+        (SELECT one.id, one.status, coalesce(one.error, '') AS error
+         FROM (
+             SELECT f.at, f.task_id FROM taskflow_firings AS f
+             WHERE f.schedule = s.name ORDER BY f.at DESC LIMIT %(times)s
+         ) AS made CROSS JOIN LATERAL (
+             SELECT a.id, a.status, a.error FROM taskflow_all_tasks AS a
+             WHERE a.id = made.task_id AND a.finished_at IS NOT NULL OFFSET 0
+         ) AS one
+         ORDER BY made.at DESC LIMIT 1)
+        UNION ALL
+        SELECT a.id, a.status, coalesce(a.error, '') FROM taskflow_all_tasks AS a
+        WHERE a.id = s.last_task_id AND a.finished_at IS NOT NULL
+    ) AS finished
+    ORDER BY finished.id DESC LIMIT 1
+) AS t
+WHERE s.name = coalesce(%(name)s, s.name) AND t.status = 'FAILED'
+ORDER BY s.name LIMIT %(limit)s
+
+-- name: overdue_schedules
+-- Times that have not been processed yet, and those that were processed late a moment ago.
+SELECT late.name, min(late.at), extract(epoch FROM max(late.fired_at - late.at))::float8
+FROM (
+    SELECT name, next_at AS at, now() AS fired_at FROM taskflow_schedules
+    WHERE next_at < now() - make_interval(secs => %(late_seconds)s)
+    UNION ALL
+    SELECT recent.schedule, recent.at, recent.fired_at FROM (
+        SELECT schedule, at, fired_at FROM taskflow_firings
+        WHERE fired_at > now() - make_interval(secs => %(within_seconds)s)
+        ORDER BY fired_at DESC LIMIT %(firings)s
+    ) AS recent
+    WHERE recent.fired_at - recent.at >= make_interval(secs => %(late_seconds)s)
+) AS late
+WHERE late.name = coalesce(%(name)s, late.name)
+GROUP BY late.name ORDER BY late.name LIMIT %(limit)s
