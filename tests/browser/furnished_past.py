@@ -32,7 +32,8 @@ FROM (
            (share * %(scale)s * (50 * slow + (ago * 7 %% 5) / 2))::bigint AS failed,
            (share * (ago %% 4))::bigint AS canceled
     FROM generate_series(1, %(periods)s) AS ago,
-         LATERAL (SELECT date_trunc(%(unit)s, now()) - make_interval(secs => ago * %(period)s) AS at),
+         LATERAL (SELECT date_trunc(%(unit)s, now())
+                         - make_interval(secs => ago * %(period)s) AS at),
          LATERAL (SELECT extract(hour FROM at) * pi() / 12 AS hour,
                          (%(period)s = 60 AND ago {broken} OR %(period)s = 3600 AND ago %% 61 = 20)
                          ::int AS slow),
@@ -73,12 +74,19 @@ SELECT 'nightly-report', date_trunc('day', now()) + interval '2 hours' - make_in
 FROM generate_series(1, 20) AS n
 """
 
+_LAST_RUNS: Final = """
+UPDATE taskflow_schedules SET last_fired_at = date_trunc('day', now()) - interval '22 hours',
+                              last_task_id = (%(tasks)s::uuid[])[2]
+WHERE name = 'nightly-report'
+"""
+
 _SECOND_NODE: Final = """
 INSERT INTO taskflow_nodes (id, name, lease_seconds, started_at, expires_at, tz_version, version,
                             workers, settings)
 SELECT gen_random_uuid(), 'worker-2', 86400, started_at - interval '3 days',
        now() + interval '1 day', tz_version, version, 32,
-       (settings::jsonb || '{"TASKFLOW_WORKERS": "32", "TASKFLOW_RETENTION_SECONDS": "86400"}')::json
+       (settings::jsonb
+        || '{"TASKFLOW_WORKERS": "32", "TASKFLOW_RETENTION_SECONDS": "86400"}')::json
 FROM taskflow_nodes LIMIT 1
 """
 
@@ -106,6 +114,7 @@ def add_past(url: str, host: str, failing_host: str, tasks: Sequence[str]) -> No
         (_COUNTS, {}),
         (_TRENDS, {}),
         (_RUNS, {"tasks": list(tasks)}),
+        (_LAST_RUNS, {"tasks": list(tasks)}),
         (_SECOND_NODE, {}),
         (_OPEN_CIRCUIT, {"host": failing_host}),
     )

@@ -27,7 +27,9 @@ PAGES = (
     ShownPage("overview", "/ui"),
     ShownPage("overview-week", "/ui?span=7d", is_large=True),
     ShownPage("tasks", "/ui/tasks"),
-    ShownPage("tasks-filtered", "/ui/tasks?queue=mail&status=FAILED&created_after=2h&tag=customer:7"),
+    ShownPage(
+        "tasks-filtered", "/ui/tasks?queue=mail&status=FAILED&created_after=2h&tag=customer:7"
+    ),
     ShownPage("tasks-columns", "/ui/tasks?columns=id,due,started,finished,priority,queue,error"),
     ShownPage("tasks-held", "/ui/tasks?state=held"),
     ShownPage("tasks-none", "/ui/tasks?queue=empty&host=example.com"),
@@ -62,6 +64,12 @@ PAGES = (
     ShownPage("host-open", "/ui/hosts/billing.example.com"),
     ShownPage("nodes", "/ui/nodes"),
     ShownPage("node", "/ui/nodes/{node}"),
+    ShownPage("alerts", "/ui/alerts"),
+    ShownPage("alert", "/ui/alerts/failed-mail"),
+    ShownPage("heartbeats", "/ui/heartbeats"),
+    ShownPage("heartbeat", "/ui/heartbeats/backup"),
+    ShownPage("heartbeat-down", "/ui/heartbeats/sync"),
+    ShownPage("heartbeat-form", "/ui/new-heartbeat"),
     ShownPage("credentials", "/ui/credentials?kind=oauth2_client_credentials"),
     ShownPage("audit", "/ui/audit"),
     ShownPage("not-found", "/ui/nothing"),
