@@ -141,6 +141,12 @@ def number_text(number: StateCount) -> str:
 StateNumbers: TypeAlias = Mapping[TaskState, StateCount]
 
 
+def number_in(numbers: StateNumbers, *states: TaskState) -> StateCount:
+    """Return the number of tasks in any of these states."""
+    parts = [numbers[state] for state in states]
+    return StateCount(sum(one.count for one in parts), all(one.is_exact for one in parts))
+
+
 class StateCounts(msgspec.Struct, frozen=True):
     """The tasks in each state.
 

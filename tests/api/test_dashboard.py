@@ -398,6 +398,21 @@ def test_truncated_lists_of_queues_say_so():
         assert b"Only the first" not in listed
 
 
+def test_held_tasks_are_among_the_due_ones():
+    """So the count, its list and the time since when the oldest is due agree."""
+    with LiveServer(database_url=MEMORY_URL) as server:
+        assert server.ask("PUT", "/queues/halted", b'{"paused": true}').status == 201
+        for queue, delay in (("halted", 0), ("halted", 0), ("later", 3600)):
+            task = {"payload": "x:", "queue": queue, "delay_seconds": delay}
+            assert server.post(json.dumps(task).encode()).status == 201
+        page = server.ask("GET", "/ui").body.decode()
+        assert (
+            '<a class="tile" href="/ui/tasks?state=due,held"><b>2 <small>2 held</small></b>' in page
+        )
+        listed = server.ask("GET", "/ui/tasks?state=due,held&order=oldest").body
+        assert listed.count(b'<td class="col-state">') == 2
+
+
 class Forms(HTMLParser):
     """The forms of a page that change something: their paths, by whether a question hides them."""
 

@@ -194,7 +194,7 @@ class TestLines:
         chart = plots.backlog(minutes(4), [0, 10, 5, 10], no_link)
         [line] = chart.lines
         assert line.path == "M125.0 200.0L375.0 0.0L625.0 100.0L875.0 0.0"
-        assert chart.columns[1].words == "11:21 to 11:22: 10 pending"
+        assert chart.columns[1].words == "11:21 to 11:22: 10 due"
         assert chart.summary == "Pending tasks in the last 4 min: 10 now, 10 at most"
 
     def test_gaps(self):

@@ -239,12 +239,8 @@ WHOLE = {
     "showHeartbeat": "/heartbeats/backup",
     "showHeartbeatHistory": "/heartbeats/backup/history",
 }
-<<<<<<< HEAD
-# Heartbeats are of no queue (test_heartbeats.py); several resources: test_configuration.py.
-=======
 # Heartbeats are of no queue: test_heartbeats.py.
 # Changes of several resources: test_configuration.py.
->>>>>>> cfg
 WHOLE_WRITES = {
     *("putHeartbeat", "patchHeartbeat", "rotateHeartbeat", "deleteHeartbeat"),
     "applyConfiguration",

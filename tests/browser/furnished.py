@@ -6,14 +6,18 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
-
-import psycopg
+from urllib.parse import urlsplit
 
 from tests.api.conftest import open_database
 from tests.api.live import LiveServer
+from tests.browser.furnished_past import add_past
 from tests.browser.target import SlowTarget
+from tests.service.processes import wait_until
 
 LATER = {"delay_seconds": 86_400}
+FAILING_HOST = "billing.example.com"
+PATIENCE_SECONDS = 90.0
+JSON = {"content-type": "application/json"}
 
 
 class Furnished(NamedTuple):
@@ -25,7 +29,7 @@ class Furnished(NamedTuple):
 
 @contextmanager
 def open_furnished(postgres_server: str, target: SlowTarget) -> Iterator[Furnished]:
-    """A service with tasks of several kinds, and statistics of a busy hour in its database."""
+    """A service with tasks of several kinds, their failures, and the past of a busy service."""
     with open_database(postgres_server) as url, LiveServer(database_url=url) as server:
         _put_settings(server, target.url)
         ids = {
@@ -33,7 +37,13 @@ def open_furnished(postgres_server: str, target: SlowTarget) -> Iterator[Furnish
             **_add_group(server),
             **_add_topic(server, target.url),
         }
-        _add_an_hour(url)
+        ids["failure"] = _add_failures(server, target.url)
+        _add_views(server)
+        _add_alerts(server, target.url)
+        _add_heartbeats(server)
+        ids["host"] = target.authority
+        add_past(url, target.authority, FAILING_HOST, (ids["fine"], ids["failed"], ids["image"]))
+        ids["node"] = server.ask("GET", "/nodes").json[0]["id"]
         yield Furnished(server, ids)
 
 
@@ -104,16 +114,55 @@ def _add_topic(server: LiveServer, url: str) -> dict[str, str]:
     return {"delivery": task_id}
 
 
-def _add_an_hour(url: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(
-            """
-            INSERT INTO taskflow_endings (minute, queue, status, count)
-            SELECT date_trunc('minute', now()) - make_interval(mins => n), queue, status,
-                   (CASE status WHEN 'COMPLETED' THEN 180 + 90 * sin(n / 6.0) + (n * 37 % 23)
-                    WHEN 'FAILED' THEN CASE WHEN n BETWEEN 22 AND 27 THEN 45 ELSE n % 3 END
-                    ELSE 0 END)::int
-            FROM generate_series(1, 59) AS n, unnest(ARRAY['orders']) AS queue,
-                 unnest(ARRAY['COMPLETED', 'FAILED']) AS status
-            """
-        )
+def _add_failures(server: LiveServer, url: str) -> str:
+    """Add tasks that fail for several causes; return the id of the failure of most of them."""
+    failing = {"queue": "mail", "success_on": [204], "tags": {"customer": 7}}
+    tasks = [{"payload": f"{url}/newsletter/{n}", **failing} for n in range(23)]
+    tasks += [
+        {"payload": f"{url}/images/{n}", "queue": "images", "success_on": [201]} for n in (1, 2)
+    ]
+    added = server.ask("POST", "/tasks/batch", json.dumps(tasks).encode(), JSON)
+    assert added.status == 201, added
+    for task in added.json:
+        server.wait(task["id"])
+    held = {"payload": f"https://{FAILING_HOST}/invoices", "queue": "orders", **LATER}
+    for _ in range(3):
+        _post(server, "/tasks", held)
+    query = "/failures?queue=mail&error_type=http_status"
+    wait_until(
+        lambda: [one["failed"] for one in server.ask("GET", query).json][:1] == [23],
+        PATIENCE_SECONDS,
+    )
+    return str(server.ask("GET", query).json[0]["id"])
+
+
+def _add_views(server: LiveServer) -> None:
+    for view in (
+        "name=Failed+mail&query=queue%3Dmail%26status%3DFAILED",
+        "name=Held&query=state%3Dheld",
+    ):
+        assert server.ask("POST", "/ui/views", view.encode()).status == 303
+
+
+def _add_alerts(server: LiveServer, url: str) -> None:
+    to = [{"kind": "webhook", "url": f"{url}/alerts"}]
+    _put(server, "/alerts/failed-mail", {"on": "task_failed", "queue": "mail", "to": to})
+    _put(server, "/alerts/lost-nodes", {"on": "node_lost", "to": to})
+    late = {"on": "oldest_waiting", "after_seconds": 86_400, "to": to}
+    _put(server, "/alerts/late-orders", {**late, "queue": "orders"})
+    wait_until(lambda: _is_firing(server), PATIENCE_SECONDS)
+
+
+def _is_firing(server: LiveServer) -> bool:
+    return bool(server.ask("GET", "/alerts/failed-mail").json["status"] == "firing")
+
+
+def _add_heartbeats(server: LiveServer) -> None:
+    pings = {"backup": ("/start", "", "/start", "/0", "/0"), "sync": ("/0", "/3"), "report": ()}
+    for name, signals in pings.items():
+        fields = {"cron": "30 2 * * *", "description": f"Nightly {name}"}
+        answer = server.ask("PUT", f"/heartbeats/{name}", json.dumps(fields).encode())
+        assert answer.status == 201, answer
+        for signal in signals:
+            ping = urlsplit(answer.json["ping_url"]).path + signal
+            assert server.ask("GET", ping).status == 204

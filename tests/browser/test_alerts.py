@@ -43,7 +43,7 @@ def test_from_the_form_to_the_end(visit, service, name):
     page.get_by_label("Paused").select_option("yes")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("status").first).to_contain_text("paused")
-    expect(page.get_by_text("900 s")).to_be_visible()
+    expect(page.get_by_text("15 min", exact=True)).to_be_visible()
     page.goto(f"{service.url}/ui/alerts")
     expect(page.get_by_role("row", name=name)).to_contain_text("paused")
     page.get_by_role("link", name=name).click()

@@ -56,8 +56,8 @@ def test_a_failure_has_examples(visit, has_scripts, service, target, queue, fail
     page = visit(service, "/ui/failures", java_script_enabled=has_scripts)
     page.get_by_role("row").filter(has_text=queue).get_by_role("link").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("200 OK")
-    expect(page.locator(".failure-examples li")).to_have_count(3)
-    expect(page.locator(".failure-examples li").first).to_contain_text(f"{target.url}/orders?n=")
+    expect(page.locator(".examples li")).to_have_count(3)
+    expect(page.locator(".examples li").first).to_contain_text(f"{target.url}/orders?n=")
     expect(page.locator(".trend small")).to_contain_text("23 in the last 24 hours")
     page.get_by_role("link", name="23 FAILED now").click()
     expect(page.get_by_role("row").filter(has_text="/orders?n=")).to_have_count(FAILED)
@@ -84,7 +84,7 @@ def test_messages_are_text(visit, service):
     assert service.wait(answer.json["id"])["status"] == "FAILED"
     page = visit(service, "/ui/failures?queue=hostile")
     page.locator("tbody a").first.click()
-    expect(page.locator(".failure-examples")).to_contain_text(HOSTILE[:20])
+    expect(page.locator(".examples")).to_contain_text(HOSTILE[:20])
 
 
 def test_an_invalid_filter_is_explained(visit, service):

@@ -67,7 +67,7 @@ def test_the_list_without_scripts(visit, service, name):
     expect(row).to_contain_text("sync")
     expect(row).to_contain_text("every 1 h")
     expect(page.get_by_role("row", name=f"{name}-b")).to_contain_text("paused")
-    page.locator(".beats-down").get_by_role("link", name=f"{name}-a").click()
+    page.locator(".empty.bad").get_by_role("link", name=f"{name}-a").click()
     expect(page.get_by_role("heading", name=f"Heartbeat {name}-a")).to_be_visible()
     expect(page.get_by_text("a ping reported a failure")).to_be_visible()
 

@@ -25,9 +25,11 @@ def test_main_pages(visit, furnished, images, scheme):
         ("overview", "/ui"),
         ("tasks", "/ui/tasks"),
         ("task", f"/ui/tasks/{ids['failed']}"),
+        ("failures", "/ui/failures"),
+        ("queue", "/ui/queues/orders"),
     ):
         page.goto(server.url + path, wait_until="domcontentloaded")
-        if name != "task":
+        if name not in ("task", "failures"):
             expect(page.locator("#live-state")).to_have_text("live")
         image = images / f"{name}-{scheme}.png"
         page.screenshot(path=image)

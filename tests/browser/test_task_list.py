@@ -80,6 +80,31 @@ def test_rows_say_what_happened(visit, listed):
     assert max(heights) <= 36
 
 
+def test_the_target_has_room(visit, listed):
+    """Default columns that are empty on the page are left out, and the error is narrow."""
+    page = visit(listed, "/ui/tasks?queue=later", viewport={"width": 1280, "height": 800})
+    assert headings(page) == ["State", "Target", "Queue", "Submitted ↓", "Attempt"]
+    page = visit(listed, "/ui/tasks", viewport={"width": 1280, "height": 800})
+    assert len(headings(page)) == 9
+    table = page.locator(".tasks").bounding_box()["width"]
+    assert (
+        page.locator(".tasks thead .target, .tasks tbody .target").first.bounding_box()["width"]
+        >= 300
+    )
+    assert page.locator("th.col-error").bounding_box()["width"] < 0.2 * table
+    assert page.evaluate(
+        "(box => box.scrollWidth <= box.clientWidth)(document.querySelector('.wide'))"
+    )
+
+
+def test_ten_tasks_on_a_phone(visit, listed):
+    """Without scrolling."""
+    page = visit(listed, "/ui/tasks", viewport=PHONE)
+    expect(rows(page)).to_have_count(10)
+    last = rows(page).last.bounding_box()
+    assert last["y"] + last["height"] <= PHONE["height"]
+
+
 def test_columns_are_chosen(visit, listed):
     """They are in the address, also after another filter."""
     page = visit(listed, "/ui/tasks?queue=later", java_script_enabled=False)

@@ -76,17 +76,11 @@ REMOTE = [
     ("heartbeats", "show", "x"),
     ("heartbeats", "history", "x"),
     ("heartbeats", "url", "x"),
-<<<<<<< HEAD
-    ("heartbeats", "put", "x", "--every", "60"),
-=======
     ("heartbeats", "put", "x", "--every", "1h"),
->>>>>>> cfg
     ("heartbeats", "pause", "x"),
     ("heartbeats", "resume", "x"),
     ("heartbeats", "rotate", "x"),
     ("heartbeats", "delete", "x"),
-<<<<<<< HEAD
-=======
     ("alerts",),
     ("alerts", "list"),
     ("alerts", "show", "x"),
@@ -97,7 +91,6 @@ REMOTE = [
     ("alerts", "unsilence", "x"),
     ("alerts", "delete", "x"),
     ("failures",),
->>>>>>> cfg
     ("credentials",),
     ("credentials", "list"),
     ("credentials", "show", "x"),
@@ -114,17 +107,8 @@ REMOTE = [
     ("bench", "-n", "1"),
 ]
 WITHOUT_TIMEOUT = {
-<<<<<<< HEAD
-    ("queues",),
-    ("groups",),
-    ("topics",),
-    ("schedules",),
-    ("credentials",),
-    ("heartbeats",),
-=======
     *(("queues",), ("groups",), ("topics",), ("schedules",), ("credentials",)),
     *(("heartbeats",), ("alerts",)),
->>>>>>> cfg
 }
 
 

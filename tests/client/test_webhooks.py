@@ -69,12 +69,8 @@ def test_headers_of_an_attacker(wrong):
 
 @pytest.mark.parametrize(
     "secrets",
-<<<<<<< HEAD
-    ["", [], "whsec_", "whsec_é", pytest.param(SECRET[:-1], id="short"), [SECRET, ""], [None]],
-=======
     ["", [], "whsec_", "whsec_é", SECRET[:-1], [SECRET, ""], [None]],
     ids=["empty", "none", "no value", "letters", "too short", "one empty", "one none"],
->>>>>>> cfg
 )
 def test_invalid_secrets(secrets):
     """They are named as the reason, and not repeated."""

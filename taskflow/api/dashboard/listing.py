@@ -18,7 +18,14 @@ from taskflow.api.access.sessions import PATH
 from taskflow.api.bulk_actions import BulkAction, BulkResult, bulk_actions_of, run_bulk_action
 from taskflow.api.dashboard.live_region import refreshed
 from taskflow.api.dashboard.pages import page, viewer
-from taskflow.api.dashboard.task_columns import COLUMNS, finished_ids, row_of, shown_columns
+from taskflow.api.dashboard.task_columns import (
+    COLUMNS,
+    TaskColumn,
+    finished_ids,
+    row_of,
+    shown_columns,
+    without_empty,
+)
 from taskflow.api.dashboard.task_tabs import count_tabs, shown_tabs
 from taskflow.api.dashboard.views import saved_views
 from taskflow.api.live.feed import Feed
@@ -66,7 +73,7 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
         except Unprocessable as error:
             empty = {
                 "tasks": [],
-                "columns": shown_columns([]),
+                "chosen": shown_columns([]),
                 "suggestions": NO_SUGGESTIONS,
                 "views": (),
             }
@@ -79,7 +86,8 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
             "tasks.html",
             **_form(query),
             **loaded,
-            columns=shown,
+            chosen=shown,
+            columns=_columns_of(query, loaded),
             suggestions=await _suggestions(mine, loaded["tasks"]),
             views=await saved_views(mine),
             may_save=scope_of_request() is None,
@@ -88,12 +96,13 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
     @routes.get(f"{PATH}/tasks/live")
     async def tasks_live() -> Response:
         query, user, mine = given_parameters(), viewer(), store_of_request(store)
-        columns = shown_columns(query.get("columns", []))
-        _page_request(query)  # validates it
+        shown_columns(query.get("columns", []))  # validates them
+        _page_request(query)
 
         async def load() -> dict[str, Any]:
             # Each time anew: "2h" moves on.
             loaded = await _load(mine, query, _page_request(query))
+            columns = _columns_of(query, loaded)
             return {**_form(query), **loaded, "columns": columns, "viewer": user}
 
         return refreshed(feed, "tasks_region.html", load)
@@ -173,6 +182,15 @@ async def _load(
         "next_query": next_query,
         "is_first": wanted.cursor is None,
     }
+
+
+def _columns_of(
+    given: Mapping[str, list[str]], loaded: Mapping[str, Any]
+) -> tuple[TaskColumn, ...]:
+    """Return the columns that the user has chosen, or the default ones that are not empty."""
+    if chosen := given.get("columns"):
+        return shown_columns(chosen)
+    return without_empty(shown_columns([]), loaded["tasks"], loaded["rows"])
 
 
 async def _suggestions(store: TaskStore, tasks: Sequence[Task]) -> Suggestions:

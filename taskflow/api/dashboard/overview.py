@@ -14,10 +14,12 @@ from taskflow.api.dashboard.pages import page, viewer
 from taskflow.api.dashboard.plots import failure_rate
 from taskflow.api.dashboard.queues import ListedQueue, queues_of
 from taskflow.api.dashboard.series import PageCharts, span_of
+from taskflow.api.dashboard.task_tabs import MAX_COUNTED_IN_TABS
 from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_timeout
 from taskflow.model.queue_scope import QueueScope
 from taskflow.model.task import TaskStatus
+from taskflow.model.task_states import TaskState, number_in, number_text
 from taskflow.store.base.store import TaskStore
 
 MAX_QUEUES: Final = 10
@@ -55,6 +57,7 @@ async def _context(
     listed = await queues_of(store)
     with store_timeout():
         minutes = await store.monitoring.history()
+        states = await store.monitoring.states(limit=MAX_COUNTED_IN_TABS)
         plots = await charts.get()
         nodes = [] if scope else await store.monitoring.nodes(MAX_NODES)
         hosts = [] if scope else await store.monitoring.hosts(MAX_HOSTS)
@@ -68,6 +71,8 @@ async def _context(
         **listed,
         "queues": busiest(listed["queues"])[:MAX_QUEUES],
         "queue_count": len(listed["queues"]),
+        "due": number_text(number_in(states.total, TaskState.DUE, TaskState.HELD)),
+        "held": number_text(states.total[TaskState.HELD]),
         "finished": finished,
         "failure_rate": failure_rate(finished),
         "plots": plots,

@@ -178,14 +178,14 @@ def durations(
 
 
 def backlog(times: TimeAxis, values: Sequence[int | None], link: Link) -> Plot:
-    """Return the chart of the number of pending tasks."""
+    """Return the chart of the number of due tasks."""
     known = [one for one in values if one is not None]
-    columns = [() if one is None else (Value("pending", f"{one:,}"),) for one in values]
+    columns = [() if one is None else (Value("due", f"{one:,}"),) for one in values]
     words = f"{known[-1]:,} now, {max(known):,} at most" if known else "unknown"
     return _line_plot(
         times,
         count_axis(max(known, default=0)),
-        {"pending": values},
+        {"due": values},
         _columns(times, columns, link),
         f"Pending tasks {_span(times)}: {words}",
     )

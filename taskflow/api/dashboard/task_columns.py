@@ -32,7 +32,7 @@ COLUMNS: Final = (
     TaskColumn("priority", "Priority", is_default=False),
     TaskColumn("tags", "Tags"),
     TaskColumn("error", "Error"),
-    TaskColumn("id", "Id", is_default=False),
+    TaskColumn("id", "ID", is_default=False),
 )
 """All columns besides the state and the target, which are always shown."""
 
@@ -41,6 +41,7 @@ _BY_NAME: Final[Mapping[str, TaskColumn]] = {column.name: column for column in C
 _KINDS: Final[Mapping[TaskState, str]] = {
     TaskState.RUNNING: "running",
     TaskState.PARKED: "running",
+    TaskState.HELD: "held",
     TaskState.SCHEDULED: "later",
     TaskState.WAITING_FOR_PARENTS: "later",
     TaskState.WAITING_FOR_ORDER: "later",
@@ -77,6 +78,19 @@ def shown_columns(texts: Iterable[str]) -> tuple[TaskColumn, ...]:
     if unknown := sorted(names - _BY_NAME.keys()):
         raise Unprocessable(f"there is no column {unknown[0]!r}; there are {', '.join(_BY_NAME)}")
     return tuple(one for one in COLUMNS if (one.name in names if names else one.is_default))
+
+
+def without_empty(
+    columns: Iterable[TaskColumn], tasks: Sequence[Task], rows: Mapping[uuid.UUID, TaskRow]
+) -> tuple[TaskColumn, ...]:
+    """Return the columns without those that are empty in all rows, so that the target has room."""
+    filled = {
+        "duration": any(row.seconds is not None for row in rows.values()),
+        "http": any(row.status_code for row in rows.values()),
+        "tags": any(task.tags for task in tasks),
+        "error": any(task.error for task in tasks),
+    }
+    return tuple(column for column in columns if filled.get(column.name, True))
 
 
 def row_of(task: Task, now: dt.datetime, status_code: int | None) -> TaskRow:

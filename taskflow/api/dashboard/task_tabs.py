@@ -12,6 +12,7 @@ from taskflow.model.task_states import (
     StateCount,
     StateNumbers,
     TaskState,
+    number_in,
     number_text,
 )
 from taskflow.store.base.store import TaskStore
@@ -108,8 +109,6 @@ async def count_tabs(store: TaskStore, filters: Parameters) -> TabCounts | None:
 def _count_of(tab: Tab, counts: TabCounts) -> str:
     by_status = counts.statistics.counts
     if tab.states:
-        numbers = [counts.states[state] for state in tab.states]
-        total = sum(number.count for number in numbers)
-        return number_text(StateCount(total, all(number.is_exact for number in numbers)))
+        return number_text(number_in(counts.states, *tab.states))
     tasks = sum(by_status.values()) if tab.status is None else by_status.get(tab.status, 0)
     return number_text(StateCount(tasks))

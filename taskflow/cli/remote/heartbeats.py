@@ -111,12 +111,9 @@ def _history(*, name: str, as_json: bool, service: RemoteService) -> None:
 def _url(*, name: str, service: RemoteService) -> None:
     """Print the ping URL of a heartbeat. Who knows it can ping, and nothing else.
 
-        \b
-          taskflow heartbeats url backup
-    <<<<<<< HEAD
-    =======
+    \b
+      taskflow heartbeats url backup
           curl -fsS --retry 5 $(taskflow heartbeats url backup)
-    >>>>>>> cfg
     """
     heartbeat = service.call(lambda client: client.heartbeats.get(name))
     if heartbeat.ping_url is None:
