@@ -53,6 +53,7 @@ class AlertEvaluation:
         self._store: Final = store
         self._notify: Final[Notify] = partial(tasks_of, public_url=settings.public_url)
         self._metrics: Final = metrics
+        self._poll_seconds: Final = settings.poll_seconds
 
     async def run(self) -> None:
         """Evaluate the alerts that are due until cancelled. Other parts report outages."""
@@ -61,7 +62,7 @@ class AlertEvaluation:
                 await self.step()
             except StoreUnavailable as error:
                 emit_throttled(Event.ALERT_NOT_EVALUATED, reason=str(error))
-            await trio.sleep(EVALUATE_SECONDS)
+            await trio.sleep(max(EVALUATE_SECONDS, self._poll_seconds))
 
     async def step(self) -> None:
         """Evaluate the alerts that are due, and that no other node has taken.

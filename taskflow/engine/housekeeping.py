@@ -90,7 +90,10 @@ def _jobs(context: EngineContext) -> tuple[Job, ...]:
             settings.poll_seconds,
             schedules.wait_for_change,
         ),
-        Job(HeartbeatChecks(context.store.heartbeat_monitors).step, settings.poll_seconds),
+        Job(
+            HeartbeatChecks(context.store.heartbeat_monitors, settings.poll_seconds).step,
+            settings.poll_seconds,
+        ),
     )
 
 

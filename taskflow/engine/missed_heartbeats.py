@@ -21,10 +21,15 @@ class HeartbeatChecks:
 
     All nodes check, each at least every ``CHECK_SECONDS``, which also proves that pings could be
     received. The store ensures that each missed ping is noticed once.
+
+    Args:
+        monitors: Has the heartbeats.
+        idle_seconds: The pause while there are no heartbeats, if it is longer than that.
     """
 
-    def __init__(self, monitors: HeartbeatMonitorStore) -> None:
+    def __init__(self, monitors: HeartbeatMonitorStore, idle_seconds: float = 0.0) -> None:
         self._monitors = monitors
+        self._idle_seconds = max(CHECK_SECONDS, idle_seconds)
         self._reported: set[str] = set()
 
     async def step(self) -> float:
@@ -40,7 +45,7 @@ class HeartbeatChecks:
             return 0.0
         seconds = await self._monitors.seconds_to_next()
         if seconds is None:
-            return CHECK_SECONDS
+            return self._idle_seconds
         return min(max(seconds + MARGIN_SECONDS, LOCKED_PAUSE_SECONDS), CHECK_SECONDS)
 
     def _report_errors(self, errors: Mapping[str, str]) -> None:

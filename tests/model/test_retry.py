@@ -28,7 +28,7 @@ def test_statuses_that_are_not(status):
 def test_which_other_failures_are_tried_again(error_type):
     """Time, connections, names, credentials and what a target reports may be better later."""
     passing = {ErrorType.TIMEOUT, ErrorType.CONNECT, ErrorType.DNS}
-    passing |= {ErrorType.TOKEN, ErrorType.CREDENTIAL_MISSING, ErrorType.REPORTED}
+    passing |= {ErrorType.TOKEN, ErrorType.CREDENTIAL_MISSING, ErrorType.REPORTED, ErrorType.MAIL}
     assert is_retryable(Failed(error_type, "e")) == (error_type in passing)
 
 
