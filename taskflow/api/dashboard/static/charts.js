@@ -46,12 +46,20 @@ function current() {
   return hovered ?? bucketOf(document.activeElement);
 }
 
+// The tab stop of a chart is its focused bucket, also after the region was replaced.
+function keepTabStop() {
+  const focused = bucketOf(document.activeElement);
+  if (!focused) return;
+  for (const one of focused.parentElement.querySelectorAll('a.bucket[tabindex="0"]')) one.setAttribute("tabindex", "-1");
+  focused.setAttribute("tabindex", "0");
+}
+
 document.addEventListener("pointermove", (event) => {
   pointer = { x: event.clientX, y: event.clientY };
   show(current());
 });
 document.addEventListener("pointerleave", () => { pointer = null; show(current()); });
-document.addEventListener("focusin", () => { pointer = null; show(current()); });
+document.addEventListener("focusin", () => { pointer = null; keepTabStop(); show(current()); });
 document.addEventListener("focusout", () => { if (!pointer) show(null); });
 document.addEventListener("scroll", () => { pointer = null; show(current()); }, { passive: true });
 document.addEventListener("keydown", (event) => {
@@ -61,9 +69,7 @@ document.addEventListener("keydown", (event) => {
   const all = [...bucket.parentElement.querySelectorAll("a.bucket")];
   const next = Math.min(all.length - 1, Math.max(0, all.indexOf(bucket) + KEYS[event.key]));
   event.preventDefault();
-  bucket.setAttribute("tabindex", "-1");
-  all[next].setAttribute("tabindex", "0");
   all[next].focus();
 });
 const regionOfCharts = document.getElementById("region");
-if (regionOfCharts) new MutationObserver(() => show(current())).observe(regionOfCharts, { childList: true });
+if (regionOfCharts) new MutationObserver(() => { keepTabStop(); show(current()); }).observe(regionOfCharts, { childList: true });
