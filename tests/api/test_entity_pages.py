@@ -314,13 +314,13 @@ class TestHosts:
         assert ">http_status</a>" in page
         waiting = page.partition('id="waiting"')[2].partition("</table>")[0]
         assert "queue=of-host" in waiting
-        assert '<td class="number">1<td>' in waiting
+        assert 'data-label="Pending">1<td' in waiting
 
     @pytest.mark.parametrize("host", ["none.example", "a%20b", "%3Cb%3E", "x" * 3000])
     def test_unknown_hosts(self, memory_server, host):
         """Any name may have been a host; the page says that nothing is known of it."""
         page = text_of(memory_server, f"/ui/hosts/{host}")
-        assert "No task waits for this host." in page
+        assert "No pending tasks for this host." in page
         assert "<b>" in page
         assert "<b></h1>" not in page
 

@@ -20,6 +20,7 @@ from tests.api.conftest import url_query
 from tests.api.live import LiveServer
 from tests.conftest import EmbeddedInThread
 from tests.folders import open_folder
+from tests.service.processes import wait_until
 
 PROMISED_SECONDS = 5.0
 ANSWER_SECONDS = problems.STORE_ANSWER_SECONDS
@@ -91,6 +92,8 @@ class TestReadiness:
     def test_it_describes_the_database(self, database_uri):
         """Without names of servers: anybody may call it."""
         with LiveServer(database_url=database_uri) as server:
+            # Workers run once their node is registered.
+            wait_until(lambda: server.ask("GET", "/readyz").status == 200)
             answer = server.ask("GET", "/readyz", None, {"accept": "application/json"})
         assert answer.json == {
             "status": "ok",

@@ -244,7 +244,7 @@ def test_it_can_be_read_without_scripts(visit, service, target):
     page.get_by_label("URL", exact=True).fill(f"{target.url}/")
     page.get_by_role("button", name="Submit").click()
     service.wait(page.url.rpartition("/")[2])
-    page.reload()
+    page.goto(page.url)
     assert page.locator(".head .status").inner_text() == "COMPLETED"
     page.goto(f"{service.url}/ui")
     assert "Finished tasks" in page.inner_text("main")

@@ -126,6 +126,8 @@ def _make_acceptable(case) -> None:
                 part.pop("after", None)  # its tasks must exist
                 part.pop("on_parent_failure", None)
                 _choose_one_key(part)
+    if case.path == "/stats/series" and "queue" in (case.query or {}):
+        case.query.pop("host", None)  # one of them
     if isinstance(case.body, dict) and case.body.get("egress_proxy"):
         case.body["egress_proxy"] = PROXY
     if case.path.startswith("/topics/{topic}/endpoints/{name}") and isinstance(case.body, dict):

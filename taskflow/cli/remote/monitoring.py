@@ -32,7 +32,7 @@ from taskflow.model.task import TaskStatus
 _COLUMNS: Final = (
     Column("QUEUE", may_shrink=True),
     *(Column(str(status), is_number=True) for status in TaskStatus),
-    Column("OLDEST PENDING", is_number=True, drop_order=1),
+    Column("OLDEST DUE", is_number=True, drop_order=1),
     Column("COMPLETED/MIN", is_number=True, drop_order=1),
     Column("FAILED/MIN", is_number=True, drop_order=1),
 )

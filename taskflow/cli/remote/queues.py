@@ -27,7 +27,7 @@ _COLUMNS: Final = (
     Column("STATE"),
     Column("PENDING", is_number=True),
     Column("RUNNING", is_number=True),
-    Column("OLDEST PENDING", is_number=True),
+    Column("OLDEST DUE", is_number=True),
     Column("LIMITS", may_shrink=True),
 )
 
