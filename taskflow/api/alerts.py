@@ -6,7 +6,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
-from quart import Response
+from quart import Response, request
 
 from taskflow.api.access.request_caller import actor_of_request
 from taskflow.api.document.common_parts import location
@@ -20,7 +20,7 @@ from taskflow.api.route import MERGE_PATCH, Parameter, Route, RouteResponse
 from taskflow.api.services import Services
 from taskflow.model.alert_messages import tasks_of
 from taskflow.model.alerts import Alert, AlertName, AlertNotification, shown_alert
-from taskflow.model.errors import AlertNotFound
+from taskflow.model.errors import AlertNotFound, Forbidden
 from taskflow.model.keyring import Keyring
 from taskflow.model.masking import Masking
 from taskflow.schema.alerts import AlertPatch, AlertRequest, SilenceRequest
@@ -171,9 +171,12 @@ async def test_alert(services: Services, name: str) -> Response:
     """Test the destinations of an alert.
 
     Sends a notification that says that it is a test. ``GET /tasks/{id}`` of its tasks shows whether
-    it arrived.
+    it arrived. A request of a task is rejected, because the notification of an alert could test the
+    alert again.
     """
     await read_body()
+    if "X-TaskFlow-Id" in request.headers:
+        raise Forbidden("a task cannot test an alert: its notification could test it again")
     notify = partial(tasks_of, public_url=services.settings.public_url)
     with store_timeout():
         sent = await services.store.alerts.test(alert_name_of(name), notify, by=actor_of_request())

@@ -6,6 +6,7 @@ A ping counts whatever its body is, also if it is too long or too slow: the job 
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Annotated, Any, Final, cast
 
@@ -31,8 +32,13 @@ from taskflow.model.heartbeat_monitors import (
 MAX_DROPPED_BYTES: Final = 2**20
 """Maximum size of a body that is received; a longer one ends with the connection."""
 
-_UNKNOWN: Final = "this URL belongs to no heartbeat: it was deleted, or its URL rotated"
-_DIGITS: Final = len(str(MAX_EXIT_CODE))
+SIGNAL_PATTERN: Final = "^(start|success|fail|-?[0-9]{1,10}|[A-Z][A-Z0-9+-]{1,9})$"
+
+_UNKNOWN: Final = (
+    "this URL belongs to no heartbeat (it was deleted, or its URL rotated), or does not end with "
+    "start, success, fail, an exit code or the name of a Unix signal"
+)
+_IS_SIGNAL: Final = re.compile(SIGNAL_PATTERN, re.ASCII)
 _ANY_NOTE: Final[dict[str, Any]] = {
     "body": Any,
     "body_examples": {"text": "copied 4711 files"},
@@ -48,8 +54,9 @@ _TOKEN: Final = Parameter(
 _SIGNAL: Final = Parameter(
     "signal",
     "`start`, `success` or `fail`; or the exit code of the job, of which 0 is `success` and any "
-    "other `fail`.",
-    Annotated[str, Meta(pattern="^(start|success|fail|[0-9]{1,3})$")],
+    "other `fail`; or the name of the Unix signal that ended it, such as `KILL`, which is `fail`. "
+    "Exit codes other than 0 to 255 are not recorded.",
+    Annotated[str, Meta(pattern=SIGNAL_PATTERN)],
     "start",
 )
 _PING: Final[dict[str, Any]] = {
@@ -57,6 +64,8 @@ _PING: Final[dict[str, Any]] = {
     "responses": (RouteResponse("The ping is recorded.", status=HTTPStatus.NO_CONTENT),),
     "problems": (HTTPStatus.NOT_FOUND,),
     "access": AccessPolicy.PING_URL,
+    # A ping counts whatever a program adds to the URL.
+    "ignores_query": True,
 }
 
 
@@ -122,10 +131,15 @@ async def _ping(services: Services, token: str, ping: NewPing | None) -> Respons
 
 def _reported(text: str) -> NewPing | None:
     """Return what the last segment of a path reports; ``None`` if that is nothing."""
-    if text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) <= MAX_EXIT_CODE:
-        exit_code = int(text)
-        return NewPing(Signal.FAIL if exit_code else Signal.SUCCESS, exit_code)
-    return NewPing(Signal(text)) if text in set(Signal) else None
+    if not _IS_SIGNAL.fullmatch(text):
+        return None
+    if text in set(Signal):
+        return NewPing(Signal(text))
+    if text[0].isalpha():
+        return NewPing(Signal.FAIL)
+    exit_code = int(text)
+    is_recorded = 0 <= exit_code <= MAX_EXIT_CODE
+    return NewPing(Signal.FAIL if exit_code else Signal.SUCCESS, exit_code if is_recorded else None)
 
 
 async def _start_of_body() -> bytes:

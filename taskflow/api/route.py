@@ -141,6 +141,7 @@ class Route(msgspec.Struct, frozen=True):
         access: Who may call it.
         has_whole_view: Whether it is about the service as a whole, with all queues: keys that are
             limited to some queues get a 403.
+        ignores_query: Whether it accepts any query parameters, and ignores them.
         is_traced: Whether requests have spans. Probes and scrapes, every few seconds, need none.
         reads_store: Whether it reads the task store, of which cells may not answer.
         callback: The request that TaskFlow sends later because of this one.
@@ -164,6 +165,7 @@ class Route(msgspec.Struct, frozen=True):
     streams: tuple[Content, ...] = ()
     access: AccessPolicy = AccessPolicy.KEY
     has_whole_view: bool = False
+    ignores_query: bool = False
     is_traced: bool = True
     reads_store: bool = True
     callback: Callback | None = None
@@ -217,7 +219,7 @@ def register(app: Quart, routes: Iterable[Route], services: Services) -> None:
 
 def _view(route: Route, handler: Handler, services: Services) -> Handler:
     async def view(**values: str) -> Response:
-        if route.query is None:
+        if route.query is None and not route.ignores_query:
             NO_QUERY.read_query(dict(request.args.lists()))
         scope = scope_of_request()
         if scope is None:

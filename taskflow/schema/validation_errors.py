@@ -194,6 +194,9 @@ def _words(kind: inspect.Type, extra: Mapping[str, Any]) -> str:
             words = "true or false"
         case inspect.IntType(ge=minimum, le=maximum):
             words = f"a whole number from {minimum} to {maximum}"
+        case inspect.FloatType(gt=float() | int() as bound, le=maximum):
+            unit = f" of {extra['unit']}" if "unit" in extra else ""
+            words = f"a number{unit} greater than {bound:g}, at most {maximum}"
         case inspect.FloatType(ge=minimum, le=maximum):
             unit = f" of {extra['unit']}" if "unit" in extra else ""
             words = f"a number{unit} from {minimum} to {maximum}"

@@ -265,6 +265,15 @@ def test_changes(client: Client):
     check_problem(client.ask("POST", f"{alert}/silence", {"seconds": 1}), 404)
 
 
+def test_a_task_cannot_test_an_alert(client: Client):
+    """Otherwise the notification of an alert could test it again, without end."""
+    alert = client.alert(on="node_lost", to=[{"kind": "discord", "url": f"{NOWHERE}{TOKEN}"}])
+    head = {"x-taskflow-id": str(uuid.uuid4())}
+    answer = client.server.ask("POST", f"{alert}/test", b"", head)
+    check_problem(answer, 403, "a task cannot test an alert")
+    assert client.done("GET", f"{alert}/notifications") == []
+
+
 def test_a_destination_that_was_removed(client: Client):
     """A notification that waits is not sent to it."""
     url = f"{NOWHERE}{TOKEN}"

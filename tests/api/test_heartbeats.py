@@ -178,6 +178,12 @@ class TestPings:
             ("0", "up", "success", 0),
             ("00", "up", "success", 0),
             ("255", "down", "fail", 255),
+            ("256", "down", "fail", None),
+            ("-1", "down", "fail", None),
+            ("3221225786", "down", "fail", None),
+            ("KILL", "down", "fail", None),
+            ("RTMIN+1", "down", "fail", None),
+            ("0?rid=1", "up", "success", 0),
         ],
     )
     def test_what_a_job_reports(self, server, name, signal, state, last_signal, exit_code):
@@ -243,7 +249,7 @@ class TestPings:
         seen = set()
         for wrong in (
             *("x", forged, token[:-1], f"{token}A", token.swapcase(), f"{token}=", "%00", "é"),
-            *(f"{token}/stop", f"{token}/256", f"{token}/-1", f"{token}/1000", "x/start"),
+            *(f"{token}/stop", f"{token}/1.5", f"{token}/-", f"{token}/{'1' * 11}", "x/start"),
         ):
             for method in ("GET", "POST"):
                 problem = check_problem(
