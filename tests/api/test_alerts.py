@@ -15,6 +15,7 @@ from taskflow.engine import alerts
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem
 from tests.api.conftest import open_database
+from tests.api.deferred import CALLBACK, Worker
 from tests.api.live import LiveServer
 from tests.mail_server import MailServer
 from tests.receiver import Receiver
@@ -154,6 +155,53 @@ def test_a_failed_task_notifies_everybody(client: Client, receiver: Receiver, ma
     for task_id in notification["tasks"]:
         shown += json.dumps(client.done("GET", f"/tasks/{task_id}/attempts"))
     assert TOKEN not in shown
+
+
+def test_credentials_in_errors_are_masked(client: Client, receiver: Receiver, mail_server):
+    """No notification has those of an error that a target reported, nor has the failure's page."""
+    queue, path = f"q-{uuid.uuid4().hex}", f"/{uuid.uuid4().hex}"
+    schedule = f"s-{queue}"
+    error = f"GET https://user:SECRETPW@db.example/x?api_key=SECRETKEY1 failed for {queue}"
+    to = [
+        {"kind": kind, "url": f"{receiver.url}{path}/{kind}"}
+        for kind in ("webhook", "slack", "teams", "discord")
+    ]
+    before = len(mail_server.mail)
+    with Worker() as worker:
+        task = {"payload": {"url": f"{worker.url}/accept", "method": "POST"}, "queue": queue}
+        task |= {"completion": CALLBACK, "max_attempts": 1}
+        client.done("PUT", f"/schedules/{schedule}", {"every_seconds": 86400, "task": task})
+        task_id = client.done("POST", f"/schedules/{schedule}/run")["id"]
+        report = json.dumps({"error": error}).encode()
+        answer = client.server.ask("POST", f"{worker.path()}/failure", report)
+    assert answer.json == {"task_id": task_id, "status": "FAILED"}
+    texts = []
+    for condition in (
+        {"on": "task_failed", "queue": queue},
+        {"on": "failure_rate", "queue": queue, "rate": 0.1, "minimum": 1},
+        {"on": "schedule_failed", "schedule": schedule},
+    ):
+        alert = client.alert(to=[*to, MAIL], **condition)
+        [notification] = client.notified(alert)
+        texts.append(json.dumps(notification))
+        texts.append(json.dumps(client.done("GET", alert)))
+        texts += [json.dumps(client.server.wait(sent)) for sent in notification["tasks"]]
+    bodies = [
+        received.body.decode()
+        for one in to
+        for received in receiver.wait_for(one["url"].removeprefix(receiver.url), times=3)
+    ]
+    bodies += [
+        one.get_content() for one in mail_server.wait_for(before + 3)[before:] if queue in str(one)
+    ]
+    assert len(bodies) == 15
+    for body in bodies:
+        assert "https://***@db.example/x?api_key=***" in body.replace("\\", ""), body
+    [failure] = client.done("GET", f"/failures?queue={queue}")
+    page = client.server.ask("GET", f"/ui/failures/{failure['id']}").body.decode()
+    assert page.count("https://***@db.example/x?api_key=***") >= 2
+    assert "SECRET" not in "".join([*texts, *bodies, page])
+    assert "SECRETPW" in client.done("GET", f"/tasks/{task_id}")["error"]
 
 
 def test_a_notification_that_fails(client: Client):
