@@ -298,6 +298,10 @@ def test_changes(client: Client):
     assert (patched["minimum"], patched["to"]) == (7, shown["to"])
     again = client.done("PUT", alert, patched)
     assert {**again, "updated_at": None} == {**patched, "updated_at": None}
+    changed = [{**shown["to"][0], "kind": "webhook"}, MAIL]
+    assert "#/to/0/url" in client.refused("PATCH", alert, {"to": changed})
+    assert "#/to/0/url" in client.refused("PUT", alert, {**patched, "to": changed})
+    assert client.done("GET", alert)["to"] == shown["to"]
     silenced = client.done("POST", f"{alert}/silence", {"seconds": 3600})
     assert silenced["silenced_until"] > silenced["updated_at"]
     assert client.done("PATCH", alert, {"paused": True})["silenced_until"] is not None
@@ -395,6 +399,16 @@ def test_the_pages(client: Client):
         (
             {"on": "task_failed", "to": [{"kind": "slack", "url": "https://a.example/***-1"}]},
             "#/to/0/url",
+        ),
+        *(
+            (
+                {
+                    "on": "task_failed",
+                    "to": [{"kind": "webhook", "url": f"https://a.example{path}"}],
+                },
+                "#/to/0/url",
+            )
+            for path in ("/***-47d8b157", "/***-47d8b157?a=b", "/?token=***")
         ),
         ({"on": "task_failed", "unknown": 1}, "#/unknown"),
     ],
