@@ -15,6 +15,7 @@ from taskflow.model.alert_states import Observation
 from taskflow.model.alerts import ALERTS_QUEUE, MAX_SUBJECTS, AlertOn, StoredAlert, Subject
 from taskflow.model.filter import TaskFilter
 from taskflow.model.heartbeat_monitors import HeartbeatState
+from taskflow.model.masking import Masking
 from taskflow.model.monitoring import Minute
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Task, TaskStatus
@@ -40,11 +41,17 @@ _MAX_ERROR_CHARACTERS: Final = 200
 _ALL_QUEUES: Final = "all queues"
 _MINUTE: Final = dt.timedelta(minutes=1)
 
-Observe: TypeAlias = Callable[[TaskStore, StoredAlert, dt.datetime], Awaitable[Observation]]
+Observe: TypeAlias = Callable[
+    [TaskStore, StoredAlert, dt.datetime, Masking], Awaitable[Observation]
+]
 
 
 async def observe(
-    store: TaskStore, alert: StoredAlert, now: dt.datetime, missing: Collection[str] = ()
+    store: TaskStore,
+    alert: StoredAlert,
+    now: dt.datetime,
+    masking: Masking,
+    missing: Collection[str] = (),
 ) -> Observation:
     """Return what an alert fires for now.
 
@@ -52,16 +59,19 @@ async def observe(
         store: The store.
         alert: The alert.
         now: The time by the store's clock.
+        masking: What is masked in errors: notifications leave this service.
         missing: Names of parts of the store that did not answer; may grow meanwhile.
 
     Raises:
         StoreUnavailable: The store does not answer.
     """
-    observation = await _OBSERVE[alert.definition.on](store, alert, now)
+    observation = await _OBSERVE[alert.definition.on](store, alert, now, masking)
     return msgspec.structs.replace(observation, is_complete=not missing)
 
 
-async def _failed_tasks(store: TaskStore, alert: StoredAlert, now: dt.datetime) -> Observation:
+async def _failed_tasks(
+    store: TaskStore, alert: StoredAlert, now: dt.datetime, masking: Masking
+) -> Observation:
     definition = alert.definition
     minutes = await _minutes(store, alert, now)
     count = sum(one.finished.get(TaskStatus.FAILED, 0) for one in minutes)
@@ -69,10 +79,12 @@ async def _failed_tasks(store: TaskStore, alert: StoredAlert, now: dt.datetime) 
         return Observation()
     within = _duration(definition.threshold("window_seconds"))
     subject = Subject(definition.queue or _ALL_QUEUES, f"{count} FAILED within {within}")
-    return Observation((subject,), lines=await _examples(store, alert, now, minutes))
+    return Observation((subject,), lines=await _examples(store, alert, now, minutes, masking))
 
 
-async def _failure_rate(store: TaskStore, alert: StoredAlert, now: dt.datetime) -> Observation:
+async def _failure_rate(
+    store: TaskStore, alert: StoredAlert, now: dt.datetime, masking: Masking
+) -> Observation:
     definition = alert.definition
     minutes = await _minutes(store, alert, now)
     count = sum(one.finished.get(TaskStatus.FAILED, 0) for one in minutes)
@@ -82,7 +94,7 @@ async def _failure_rate(store: TaskStore, alert: StoredAlert, now: dt.datetime) 
     within = _duration(definition.threshold("window_seconds"))
     detail = f"{count} of {total} FAILED within {within} ({count / total:.1%})"
     subject = Subject(definition.queue or _ALL_QUEUES, detail)
-    return Observation((subject,), lines=await _examples(store, alert, now, minutes))
+    return Observation((subject,), lines=await _examples(store, alert, now, minutes, masking))
 
 
 async def _minutes(store: TaskStore, alert: StoredAlert, now: dt.datetime) -> Sequence[Minute]:
@@ -118,7 +130,11 @@ def _subtracted(every: Sequence[Minute], own: Sequence[Minute]) -> list[Minute]:
 
 
 async def _examples(
-    store: TaskStore, alert: StoredAlert, now: dt.datetime, minutes: Sequence[Minute]
+    store: TaskStore,
+    alert: StoredAlert,
+    now: dt.datetime,
+    minutes: Sequence[Minute],
+    masking: Masking,
 ) -> tuple[str, ...]:
     """Return examples of failed tasks, if a notification may be due."""
     notified_at, every = alert.state.notified_at, alert.definition.every_seconds
@@ -131,17 +147,23 @@ async def _examples(
     )
     page = await store.page(limit=MAX_EXAMINED_TASKS, filter=wanted, without=LARGE_FIELDS)
     tasks = [task for task in page.tasks if task.queue != ALERTS_QUEUE]
-    return tuple(_line_of(task) for task in tasks[:MAX_EXAMPLES])
+    return tuple(_line_of(task, masking) for task in tasks[:MAX_EXAMPLES])
 
 
-async def _failing_schedules(store: TaskStore, alert: StoredAlert, _: dt.datetime) -> Observation:
+async def _failing_schedules(
+    store: TaskStore, alert: StoredAlert, _: dt.datetime, masking: Masking
+) -> Observation:
     found = await store.schedules.failing(alert.definition.schedule, limit=MAX_SUBJECTS)
     return Observation(
-        tuple(Subject(one.name, f"{_short(one.error)} (task {one.task_id})") for one in found)
+        tuple(
+            Subject(one.name, f"{_short(one.error, masking)} (task {one.task_id})") for one in found
+        )
     )
 
 
-async def _late_schedules(store: TaskStore, alert: StoredAlert, _: dt.datetime) -> Observation:
+async def _late_schedules(
+    store: TaskStore, alert: StoredAlert, _: dt.datetime, __: Masking
+) -> Observation:
     definition = alert.definition
     found = await store.schedules.overdue(
         definition.schedule,
@@ -160,7 +182,9 @@ async def _late_schedules(store: TaskStore, alert: StoredAlert, _: dt.datetime) 
     )
 
 
-async def _waiting_queues(store: TaskStore, alert: StoredAlert, _: dt.datetime) -> Observation:
+async def _waiting_queues(
+    store: TaskStore, alert: StoredAlert, _: dt.datetime, __: Masking
+) -> Observation:
     definition = alert.definition
     counted = await store.count(limit=MAX_QUEUES, queue=definition.queue)
     after_seconds = definition.threshold("after_seconds")
@@ -175,21 +199,25 @@ async def _waiting_queues(store: TaskStore, alert: StoredAlert, _: dt.datetime) 
     )
 
 
-async def _open_hosts(store: TaskStore, alert: StoredAlert, _: dt.datetime) -> Observation:
+async def _open_hosts(
+    store: TaskStore, alert: StoredAlert, _: dt.datetime, masking: Masking
+) -> Observation:
     """Return the hosts whose circuit is open, without the hosts that the alert notifies."""
     definition = alert.definition
     own = {place_in(one.masked_url).authority for one in definition.to if one.masked_url}
     held = await store.queues.open_circuits(MAX_HOSTS)
     return Observation(
         tuple(
-            Subject(host, _short(hold.why))
+            Subject(host, _short(hold.why, masking))
             for host, hold in sorted(held.items())
             if host not in own and definition.host in (None, host)
         )
     )
 
 
-async def _lost_nodes(store: TaskStore, _: StoredAlert, __: dt.datetime) -> Observation:
+async def _lost_nodes(
+    store: TaskStore, _: StoredAlert, __: dt.datetime, ___: Masking
+) -> Observation:
     nodes = await store.monitoring.nodes(MAX_NODES)
     return Observation(
         tuple(
@@ -201,7 +229,7 @@ async def _lost_nodes(store: TaskStore, _: StoredAlert, __: dt.datetime) -> Obse
 
 
 async def _failing_credentials(
-    store: TaskStore, alert: StoredAlert, now: dt.datetime
+    store: TaskStore, alert: StoredAlert, now: dt.datetime, masking: Masking
 ) -> Observation:
     """Return the credentials of recent tasks that failed because of them, or will be retried."""
     definition = alert.definition
@@ -216,11 +244,13 @@ async def _failing_credentials(
             for task in page.tasks:
                 name = task.credential or await _credential_of_queue(store, task.queue)
                 if name is not None and definition.credential in (None, name):
-                    found.setdefault(name, Subject(name, _short(task.error)))
+                    found.setdefault(name, Subject(name, _short(task.error, masking)))
     return Observation(tuple(found[name] for name in sorted(found)))
 
 
-async def _missed_heartbeats(store: TaskStore, alert: StoredAlert, now: dt.datetime) -> Observation:
+async def _missed_heartbeats(
+    store: TaskStore, alert: StoredAlert, now: dt.datetime, _: Masking
+) -> Observation:
     """Return the heartbeats that are down, or were since the last evaluation."""
     monitors, only = store.heartbeat_monitors, alert.definition.heartbeat
     found: dict[str, Subject] = {}
@@ -240,12 +270,12 @@ async def _credential_of_queue(store: TaskStore, queue: str) -> str | None:
     return None if settings is None else settings.credential
 
 
-def _line_of(task: Task) -> str:
-    return f"Task {task.id} in {task.queue}: {_short(task.error)}"
+def _line_of(task: Task, masking: Masking) -> str:
+    return f"Task {task.id} in {task.queue}: {_short(task.error, masking)}"
 
 
-def _short(text: str) -> str:
-    return shortened(text, _MAX_ERROR_CHARACTERS)
+def _short(error: str, masking: Masking) -> str:
+    return shortened(masking.text(error), _MAX_ERROR_CHARACTERS)
 
 
 def _duration(seconds: float) -> str:

@@ -18,6 +18,7 @@ from taskflow.metrics import Metrics
 from taskflow.model.alert_messages import Notify, tasks_of
 from taskflow.model.alerts import AlertOn, NoticeKind, StoredAlert
 from taskflow.model.errors import StoreUnavailable
+from taskflow.model.masking import Masking
 from taskflow.settings import Settings
 from taskflow.store.base.alerts import Evaluated
 from taskflow.store.base.partial_reads import partial_reads
@@ -53,6 +54,7 @@ class AlertEvaluation:
         self._store: Final = store
         self._notify: Final[Notify] = partial(tasks_of, public_url=settings.public_url)
         self._metrics: Final = metrics
+        self._masking: Final = Masking(settings.masked_headers)
         self._poll_seconds: Final = settings.poll_seconds
 
     async def run(self) -> None:
@@ -79,7 +81,7 @@ class AlertEvaluation:
         name = alert.definition.name
         try:
             with partial_reads() as missing:
-                observation = await observe(self._store, alert, now, missing)
+                observation = await observe(self._store, alert, now, self._masking, missing)
             done = await self._store.alerts.evaluate(alert, observation, self._notify)
         except StoreUnavailable as error:
             emit_throttled(Event.ALERT_NOT_EVALUATED, alert=name, reason=str(error))

@@ -108,6 +108,14 @@ def masked_url(kind: DestinationKind, url: str, masking: Masking) -> str:
     return f"{target.origin}/{MASK}-{digest[:_ID_CHARACTERS]}"
 
 
+def is_masked_url(kind: DestinationKind, url: str, masking: Masking) -> bool:
+    """Return whether a URL is one as it is shown: nothing can be sent to it.
+
+    That of a chat may come with another kind.
+    """
+    return (MASK in url and kind.is_chat) or f"/{MASK}-" in url or masking.is_masked(url)
+
+
 def unsealed_url(destination: StoredDestination, alert: str, keyring: Keyring) -> str:
     """Return the URL of a chat.
 

@@ -57,10 +57,14 @@ _ID: Final = (
     r"\b0x[0-9A-Fa-f]+\b|\b(?=\d*[A-Fa-f])(?=[A-Fa-f]*\d)[0-9A-Fa-f]{8,}\b"
     r"|\b(?=[A-Za-z_-]*\d)(?=\w*[A-Za-z])[\w-]{16,}\b"
 )
-_NUMBER: Final = r"[+-]?\d+(?:[.,]\d+)*"
+# After a letter or a digit, "-" is no sign.
+_NUMBER: Final = r"(?:(?<!\w)[+-])?\d+(?:[.,]\d+)*"
+_ESCAPED: Final = r"\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8})"
+"""A character that cannot be printed, as the text of a target may have it; it stays."""
+
 _VARIABLE: Final = re.compile(
     f"(?P<value>{_QUOTED})|(?P<id>{_UUID})|(?P<time>{_TIME})|(?P<email>{_MAIL_ADDRESS})"
-    f"|(?P<address>{_IP_ADDRESS})|(?P<hash>{_ID})|(?P<n>{_NUMBER})"
+    f"|(?P<address>{_IP_ADDRESS})|(?P<escaped>{_ESCAPED})|(?P<hash>{_ID})|(?P<n>{_NUMBER})"
 )
 _NAMES: Final[Mapping[str, str]] = {
     "value": '"..."',
@@ -232,7 +236,9 @@ def normalized_message(error: str, status_code: int | None = None) -> str:
     kept = str(status_code)
 
     def name_of(match: re.Match[str]) -> str:
-        return kept if match[0] == kept else _NAMES[match.lastgroup or "n"]
+        if match[0] == kept or match.lastgroup == "escaped":
+            return match[0]
+        return _NAMES[match.lastgroup or "n"]
 
     text = _VARIABLE.sub(name_of, error[:MAX_READ_CHARACTERS])
     return shortened(printable(_SPACES.sub(" ", text).strip()), MAX_MESSAGE_CHARACTERS)

@@ -66,6 +66,10 @@ MAX_REMEMBERED_NAMES: Final = 1_024
 _MARKS: Final = ("?", "@", "#", ";", "&", "%")
 _has_mark: Final = re.compile(f"[{''.join(_MARKS)}]").search
 _MARKS_IN_JSON: Final = (*(mark.encode() for mark in _MARKS), b"\\", b'"headers"')
+_WORD: Final = re.compile(r"\S+")
+_AROUND_WORDS: Final = "\"'`()[]{}<>.,;:!"
+# Without slashes, a name alone before "@" is that of a mail address.
+_NAME_AND_PASSWORD: Final = re.compile(r"(?!mailto:)[^/?#\\@:]*:[^/?#\\]*@", re.IGNORECASE)
 _FIELD: Final = re.compile(rb'[\s,{]*"([^"\\]*)"\s*:\s*')
 
 _Mask: TypeAlias = Callable[[msgspec.Raw], msgspec.Raw]
@@ -105,6 +109,15 @@ class Masking:
         for pattern in _USERINFO_PATTERNS:
             text = pattern.sub(USERINFO_MASK, text)
         return self._parameters.sub(PARAMETER_MASK, text)
+
+    def text(self, text: str) -> str:
+        """Return a message with the credentials in its URLs masked; mail addresses stay.
+
+        A message of more than ``MAX_SEARCHED_CHARACTERS`` is cut. Mask before shortening: half of
+        a URL does not show where its userinfo ends.
+        """
+        text = text[:MAX_SEARCHED_CHARACTERS]
+        return text if not _has_mark(text) else _WORD.sub(self._masked_word, text)
 
     def headers(self, headers: Mapping[str, Any]) -> dict[str, Any]:
         """Return headers with credentials masked, including those in URLs in their values."""
@@ -244,6 +257,19 @@ class Masking:
                 if value == MASK or left < 0 or self.is_masked(value):
                     masked.append(name)
         return masked
+
+    def _masked_word(self, found: re.Match[str]) -> str:
+        """Return a word of a message; quotes and punctuation around a URL stay."""
+        word = found[0]
+        if not _has_mark(word):
+            return word
+        body = word.lstrip(_AROUND_WORDS)
+        before, body = word[: len(word) - len(body)], body.rstrip(_AROUND_WORDS)
+        after = word[len(before) + len(body) :]
+        body = _USERINFO_PATTERNS[0].sub(USERINFO_MASK, body)
+        if password := _NAME_AND_PASSWORD.match(body):
+            body = f"{MASK}@{body[password.end() :]}"
+        return before + self._parameters.sub(PARAMETER_MASK, body) + after
 
     def _is_name_of_credential(self, name: str) -> bool:
         return self._name.match(f"{name}=") is not None

@@ -15,6 +15,7 @@ from taskflow.engine import alerts
 from taskflow.service import MEMORY_URL
 from tests.api.client import check_problem
 from tests.api.conftest import open_database
+from tests.api.deferred import CALLBACK, Worker
 from tests.api.live import LiveServer
 from tests.mail_server import MailServer
 from tests.receiver import Receiver
@@ -156,6 +157,53 @@ def test_a_failed_task_notifies_everybody(client: Client, receiver: Receiver, ma
     assert TOKEN not in shown
 
 
+def test_credentials_in_errors_are_masked(client: Client, receiver: Receiver, mail_server):
+    """No notification has those of an error that a target reported, nor has the failure's page."""
+    queue, path = f"q-{uuid.uuid4().hex}", f"/{uuid.uuid4().hex}"
+    schedule = f"s-{queue}"
+    error = f"GET https://user:SECRETPW@db.example/x?api_key=SECRETKEY1 failed for {queue}"
+    to = [
+        {"kind": kind, "url": f"{receiver.url}{path}/{kind}"}
+        for kind in ("webhook", "slack", "teams", "discord")
+    ]
+    before = len(mail_server.mail)
+    with Worker() as worker:
+        task = {"payload": {"url": f"{worker.url}/accept", "method": "POST"}, "queue": queue}
+        task |= {"completion": CALLBACK, "max_attempts": 1}
+        client.done("PUT", f"/schedules/{schedule}", {"every_seconds": 86400, "task": task})
+        task_id = client.done("POST", f"/schedules/{schedule}/run")["id"]
+        report = json.dumps({"error": error}).encode()
+        answer = client.server.ask("POST", f"{worker.path()}/failure", report)
+    assert answer.json == {"task_id": task_id, "status": "FAILED"}
+    texts = []
+    for condition in (
+        {"on": "task_failed", "queue": queue},
+        {"on": "failure_rate", "queue": queue, "rate": 0.1, "minimum": 1},
+        {"on": "schedule_failed", "schedule": schedule},
+    ):
+        alert = client.alert(to=[*to, MAIL], **condition)
+        [notification] = client.notified(alert)
+        texts.append(json.dumps(notification))
+        texts.append(json.dumps(client.done("GET", alert)))
+        texts += [json.dumps(client.server.wait(sent)) for sent in notification["tasks"]]
+    bodies = [
+        received.body.decode()
+        for one in to
+        for received in receiver.wait_for(one["url"].removeprefix(receiver.url), times=3)
+    ]
+    bodies += [
+        one.get_content() for one in mail_server.wait_for(before + 3)[before:] if queue in str(one)
+    ]
+    assert len(bodies) == 15
+    for body in bodies:
+        assert "https://***@db.example/x?api_key=***" in body.replace("\\", ""), body
+    [failure] = client.done("GET", f"/failures?queue={queue}")
+    page = client.server.ask("GET", f"/ui/failures/{failure['id']}").body.decode()
+    assert page.count("https://***@db.example/x?api_key=***") >= 2
+    assert "SECRET" not in "".join([*texts, *bodies, page])
+    assert "SECRETPW" in client.done("GET", f"/tasks/{task_id}")["error"]
+
+
 def test_a_notification_that_fails(client: Client):
     """It alerts nobody about itself, although all queues and hosts are watched."""
     watched = client.alert(on="task_failed", to=[{"kind": "webhook", "url": NOWHERE}])
@@ -250,6 +298,10 @@ def test_changes(client: Client):
     assert (patched["minimum"], patched["to"]) == (7, shown["to"])
     again = client.done("PUT", alert, patched)
     assert {**again, "updated_at": None} == {**patched, "updated_at": None}
+    changed = [{**shown["to"][0], "kind": "webhook"}, MAIL]
+    assert "#/to/0/url" in client.refused("PATCH", alert, {"to": changed})
+    assert "#/to/0/url" in client.refused("PUT", alert, {**patched, "to": changed})
+    assert client.done("GET", alert)["to"] == shown["to"]
     silenced = client.done("POST", f"{alert}/silence", {"seconds": 3600})
     assert silenced["silenced_until"] > silenced["updated_at"]
     assert client.done("PATCH", alert, {"paused": True})["silenced_until"] is not None
@@ -356,6 +408,16 @@ def test_the_pages(client: Client):
         (
             {"on": "task_failed", "to": [{"kind": "slack", "url": "https://a.example/***-1"}]},
             "#/to/0/url",
+        ),
+        *(
+            (
+                {
+                    "on": "task_failed",
+                    "to": [{"kind": "webhook", "url": f"https://a.example{path}"}],
+                },
+                "#/to/0/url",
+            )
+            for path in ("/***-47d8b157", "/***-47d8b157?a=b", "/?token=***")
         ),
         ({"on": "task_failed", "unknown": 1}, "#/unknown"),
     ],

@@ -47,6 +47,10 @@ CAUSE = Cause("mail", "a.example", "timeout", None, "no response in <n> s")
         ("it doesn't, and it won't", "it doesn't, and it won't"),
         ("nothing of `a b`\n\n  at all", 'nothing of "..." at all'),
         ("a\x00b\x1b[0m", "a\\x00b\\x1b[<n>m"),
+        ("no host ip-10-0-0-1", "no host ip-<n>-<n>-<n>-<n>"),
+        ("no-such-0.invalid", "no-such-<n>.invalid"),
+        ("from -3 to +4, (-5)", "from <n> to <n>, (<n>)"),
+        (r"a\u202eb\x1b[31m\U0001f600 \x", r"a\u202eb\x1b[<n>m\U0001f600 \x"),
         ("", ""),
     ],
 )

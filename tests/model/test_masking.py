@@ -8,7 +8,7 @@ import time
 import msgspec
 import pytest
 
-from taskflow.model.masking import MASKING, Masking
+from taskflow.model.masking import MASKING, MAX_SEARCHED_CHARACTERS, Masking
 
 SECRET = "s3cr3t"
 
@@ -129,6 +129,39 @@ def test_payloads_with_credentials(payload):
     assert SECRET.encode() not in bytes(MASKING.payload(msgspec.Raw(payload)))
 
 
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("no mail to a@b.example", "no mail to a@b.example"),
+        (
+            "see https://x.example and mail a@b.example",
+            "see https://x.example and mail a@b.example",
+        ),
+        ("mail (mailto:a@b.example) failed; why? token=x", None),
+        (f"GET https://user:{SECRET}@db.example/x failed", "GET https://***@db.example/x failed"),
+        (f'"https://{SECRET}@a.example/", "b"', '"https://***@a.example/", "b"'),
+        (f"x?api_key={SECRET} failed & more", "x?api_key=*** failed & more"),
+        (f"x?a=1&token={SECRET}), then", "x?a=1&token=***), then"),
+        (f"(postgresql://u:{SECRET}@db/x)", "(postgresql://***@db/x)"),
+        (f"connect to user:{SECRET}@db.example:5432", "connect to ***@db.example:5432"),
+        (f"connect to 'user:{SECRET}@{SECRET}@db'", "connect to '***@db'"),
+        (f"a\n https://u:{SECRET}@b\n\tc", "a\n https://***@b\n\tc"),
+    ],
+)
+def test_messages(message, shown):
+    """Only the URLs in a message are masked, and masking it again changes nothing."""
+    masked = MASKING.text(message)
+    assert masked == (message if shown is None else shown)
+    assert MASKING.text(masked) == masked
+    assert SECRET not in masked
+
+
+def test_messages_beyond_the_maximum_are_cut():
+    """Nothing is shown that was not searched."""
+    text = f"{'a ' * MAX_SEARCHED_CHARACTERS}https://u:{SECRET}@b"
+    assert SECRET not in MASKING.text(text)
+
+
 def test_results():
     """Their URL is masked, and nothing else in them changes."""
     result = (
@@ -161,6 +194,7 @@ def test_masking_takes_linear_time(part):
         start = time.thread_time()
         for text in texts:
             MASKING.url(text)
+            MASKING.text(text)
         return time.thread_time() - start
 
     ratios = (seconds(64_000) / max(seconds(8_000), 1e-4) for _ in itertools.repeat(None, 3))

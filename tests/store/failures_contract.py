@@ -148,6 +148,10 @@ class FailureContract(StoreContract):
         assert "pw" not in (await self.only(store)).message
         assert "s3cret" not in (await self.only(store)).message
 
+    async def test_mail_addresses_are_no_credentials(self, store, node):
+        await self.fail(store, node, "no mail to a@b.example")
+        assert (await self.only(store)).message == "no mail to <address>"
+
     async def test_nothing_recent_is_deleted(self, store, node):
         task_id = await self.fail(store, node, "a")
         assert (await self.only(store)).failed == 1

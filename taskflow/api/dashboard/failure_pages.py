@@ -16,6 +16,7 @@ from taskflow.api.problems import store_timeout
 from taskflow.api.reading.paths import failure_id_of
 from taskflow.model.errors import FailureNotFound, Unprocessable
 from taskflow.model.grouped_failures import Failure, FailureState
+from taskflow.model.masking import Masking
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Task
 from taskflow.schema.grouped_failures import FAILURES_QUERY, FailuresRequest
@@ -45,7 +46,7 @@ class Sparkline(NamedTuple):
     summary: str
 
 
-def add_routes(routes: Blueprint, store: TaskStore) -> None:
+def add_routes(routes: Blueprint, store: TaskStore, masking: Masking) -> None:
     """Add the pages. Their actions are the bulk actions on tasks, with the filter ``failure``."""
 
     @routes.get(FAILURES_PAGE)
@@ -80,7 +81,7 @@ def add_routes(routes: Blueprint, store: TaskStore) -> None:
             "failure.html",
             failure=found,
             trend=sparkline_of(found),
-            examples=shown,
+            examples=[(task, masking.text(task.error)) for task in shown],
             may_cancel=_has_holder(shown),
             now=dt.datetime.now(dt.UTC),
         )

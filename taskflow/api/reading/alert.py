@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from taskflow.model.alert_destinations import StoredDestination, destination_to
+from taskflow.model.alert_destinations import StoredDestination, destination_to, is_masked_url
 from taskflow.model.alert_target import DestinationKind
 from taskflow.model.alerts import (
     ALERTS_QUEUE,
@@ -23,7 +23,7 @@ from taskflow.model.alerts import (
 from taskflow.model.errors import AlertNotFound, KeyMissing
 from taskflow.model.invalid_url import InvalidUrl
 from taskflow.model.keyring import Keyring
-from taskflow.model.masking import MASK, Masking
+from taskflow.model.masking import Masking
 from taskflow.model.signature import NO_SECRETS
 from taskflow.schema.alerts import ONLY_SHOWN, AlertRequest, DestinationRequest, SilenceRequest
 from taskflow.schema.json_text import object_fields
@@ -151,7 +151,7 @@ class AlertReading(msgspec.Struct, frozen=True):
     def _destination_with(
         self, kind: DestinationKind, url: str, place: str, errors: ValidationErrors
     ) -> StoredDestination | None:
-        if MASK in url and (kind.is_chat or self.masking.is_masked(url)):
+        if is_masked_url(kind, url, self.masking):
             errors.add(f"{place}/url", f"the URL {WAS_MASKED}")
             return None
         if not kind.is_chat and not self.can_sign:

@@ -56,7 +56,7 @@ class MemoryFailures(FailureStore):
         self.forget(task.id)
         if task.status is not TaskStatus.FAILED:
             return
-        message = normalized_message(self._masking.url(task.error), status_code)
+        message = normalized_message(self._masking.text(task.error), status_code)
         error_type = task.error_type and task.error_type.value
         cause = Cause(task.queue, host, error_type, status_code, message)
         if cause.id not in self._failures and len(self._failures) >= MAX_FAILURES:

@@ -81,7 +81,7 @@ class FailureUpdates:
 
     def _cause_of(self, row: Row) -> Cause:
         _, queue, host, error_type, status_code, error, _ = row
-        message = normalized_message(self._masking.url(error), status_code)
+        message = normalized_message(self._masking.text(error), status_code)
         return Cause(queue, host or "", error_type, status_code, message)
 
 
