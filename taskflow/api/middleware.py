@@ -26,6 +26,7 @@ from taskflow.metrics import Metrics
 from taskflow.metrics.catalogue import NO_ROUTE
 from taskflow.model.errors import (
     BadRequest,
+    Forbidden,
     RateLimited,
     RequestError,
     StoreUnavailable,
@@ -124,7 +125,7 @@ class _Exchange:
                 await self._reject(error, closes=False)
             return
         except (RequestError, StoreUnavailable) as error:
-            if isinstance(error, RateLimited) and self._is_for_browser():
+            if self._has_error_page(error):
                 self._scope = {**self._scope, REJECTED: error}
                 await self._serve(Caller(None, None))  # the dashboard shows the error as a page
             else:
@@ -138,6 +139,14 @@ class _Exchange:
 
     def _is_for_browser(self) -> bool:
         return is_page(self._head.path) and not _is_stream(self._head)
+
+    def _has_error_page(self, error: Exception) -> bool:
+        """Return whether the dashboard shows the error as a page."""
+        if not self._is_for_browser():
+            return False
+        return isinstance(error, RateLimited) or (
+            isinstance(error, Forbidden) and _is_form_of_browser(self._head)
+        )
 
     async def _check_session(self, session_id: str | None) -> None:
         """Reject a session that was ended, on whichever node.
@@ -312,6 +321,11 @@ async def _reject_web_socket(send: Send) -> None:
 def _is_stream(head: RequestHead) -> bool:
     """Return whether a script asks for events: it does not follow a redirect to a page."""
     return "text/event-stream" in head.headers.get("accept", "")
+
+
+def _is_form_of_browser(head: RequestHead) -> bool:
+    """Return whether a browser sends a form, and shows the response as the next page."""
+    return head.method == "POST" and "text/html" in head.headers.get("accept", "")
 
 
 def _redirect_to_sign_in(scope: Message) -> Response:

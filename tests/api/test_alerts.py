@@ -362,6 +362,11 @@ def test_the_pages(client: Client):
     assert send("/ui/alerts", alert=name, rate="0.25", **form).header("location") == (
         f"/ui/alerts/{name}"
     )
+    stored = client.done("GET", f"/alerts/{name}")
+    answer = send("/ui/alerts", alert=name, on="node_lost", to="email b@c.d")
+    assert answer.status == 422
+    assert "an alert with this name exists" in answer.body.decode()
+    assert client.done("GET", f"/alerts/{name}") == stored
     assert name in shown("/ui/alerts")
     assert "Only this host" in shown("/ui/alerts?on=host_open")
     page = shown(f"/ui/alerts/{name}")
@@ -377,7 +382,13 @@ def test_the_pages(client: Client):
     assert send(f"/ui/alerts/{name}", on="failure_rate", rate="x", to="fax 1").status == 422
     assert send(f"/ui/alerts/{name}/silence", hours="4").status == 303
     assert "silenced until" in shown(f"/ui/alerts/{name}")
-    assert send(f"/ui/alerts/{name}/silence").status == 303
+    assert '<button class="button" name="hours" value="end">' in shown(f"/ui/alerts/{name}")
+    silenced = client.done("GET", f"/alerts/{name}")
+    for hours in ("", "abc", "-1", "0", "2", "nan", "1e308", "END"):
+        assert send(f"/ui/alerts/{name}/silence", hours=hours).status == 422
+    assert send(f"/ui/alerts/{name}/silence").status == 422
+    assert client.done("GET", f"/alerts/{name}") == silenced
+    assert send(f"/ui/alerts/{name}/silence", hours="end").status == 303
     assert "silenced until" not in shown(f"/ui/alerts/{name}")
     assert send(f"/ui/alerts/{name}/test").status == 303
     assert ">test</span>" in shown(f"/ui/alerts/{name}")

@@ -389,6 +389,8 @@ PAGES = {
 FORMS = {
     "/ui/queues/<string:name>": b"max_concurrency=5",
     "/ui/schedules/<string:name>": b"missed=skip",
+    "/ui/many/<string:name>": b"all=1",
+    "/ui/alerts/<name>/silence": b"hours=4",
 }
 # These are tested below, in test_alerts.py or test_credentials.py, or submit tasks; "/" answers no
 # POST.

@@ -285,6 +285,50 @@ def test_a_confirmation_is_for_the_times_that_were_counted(memory_server):
     assert memory_server.ask("GET", "/ui/many/cancel?created_after=soon").status == 422
 
 
+@pytest.mark.parametrize(
+    ("query", "body"),
+    [
+        ("", b""),
+        ("", b"all="),
+        ("", b"all=0"),
+        ("?all=1", b""),
+        ("?order=oldest", b""),
+        ("?columns=id&limit=5", b""),
+        ("?status=,", b""),
+        ("?failure=", b"all=1"),
+        ("?state=", b"all=1"),
+        ("?queue=kept&failure=", b""),
+        ("?queue=kept&queue=", b""),
+        ("?queue=%20", b"all=1"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["cancel", "delete"])
+def test_an_action_on_all_tasks_must_say_so(memory_server, verb, query, body):
+    """A missing or empty filter is a mistake unless the form has the field of the confirmation."""
+    task_id = memory_server.post(b'{"payload": "x:", "delay_seconds": 3600, "queue": "kept"}').json[
+        "id"
+    ]
+    if verb == "delete":
+        assert memory_server.ask("POST", f"/tasks/{task_id}/cancel", b"").status == 200
+    before = memory_server.show(task_id)
+    answer = memory_server.ask("POST", f"/ui/many/{verb}{query}", body)
+    assert answer.status == 422
+    assert answer.header("content-type").startswith("text/html")
+    assert memory_server.show(task_id) == before
+
+
+def test_the_confirmation_for_all_tasks_says_so():
+    """Without a filter, its form has the field that the action needs; with one, it has not."""
+    with LiveServer(database_url=MEMORY_URL) as server:
+        task_id = server.post(b'{"payload": "x:", "delay_seconds": 3600, "queue": "a"}').json["id"]
+        field = b'<input type="hidden" name="all" value="1">'
+        assert field not in server.ask("GET", "/ui/many/cancel?queue=a").body
+        assert field in server.ask("GET", "/ui/many/cancel").body
+        answer = server.ask("POST", "/ui/many/cancel", b"all=1")
+        assert b"1 task canceled" in answer.body
+        assert server.show(task_id)["status"] == "CANCELED"
+
+
 def test_bulk_actions_need_a_verb(memory_server):
     assert memory_server.ask("GET", "/ui/many/explode").status == 404
 

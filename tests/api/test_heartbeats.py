@@ -296,6 +296,17 @@ class TestPings:
         assert (found["state"], found["ping_count"]) == ("paused", 1)
 
 
+@pytest.mark.parametrize("name", ["live", "edit", "new"])
+def test_a_heartbeat_can_have_the_name_of_an_action(server, name):
+    """No page of the dashboard is in its place."""
+    made(server, name)
+    answer = server.ask("GET", f"/ui/heartbeats/{name}")
+    assert answer.header("content-type").startswith("text/html")
+    assert f"Heartbeat {name}" in answer.body.decode()
+    assert b'data-live="/ui/live/heartbeats' in server.ask("GET", "/ui/heartbeats").body
+    assert server.ask("DELETE", f"/heartbeats/{name}").status == 204
+
+
 class TestAccess:
     def test_pings_need_no_key(self, guarded, name):
         """The URL has the address of the service; it cannot do anything else."""
@@ -326,6 +337,16 @@ class TestAccess:
         ):
             answer = guarded.ask(method, f"/heartbeats/{name}{path}", b"{}", by("read"))
             assert answer.status == 403
+
+    def test_pages_of_forms(self, guarded, name):
+        """A key that may only read gets an error instead of a form that it cannot send."""
+        put(guarded, name, headers=by("write"))
+        for path in ("/ui/new-heartbeat", f"/ui/heartbeats/{name}/edit"):
+            assert b"<form" in guarded.ask("GET", path, headers=by("write")).body
+            answer = guarded.ask("GET", path, headers=by("read"))
+            assert answer.status == 403
+            assert b"needs a key with the role write" in answer.body
+            assert b"every_seconds" not in answer.body
 
     def test_keys_limited_to_queues(self, guarded, name):
         """Heartbeats are of no queue: such keys cannot use them."""

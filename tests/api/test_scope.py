@@ -324,7 +324,7 @@ PAGES = {
     "/ui/nodes/<node_id>": "whole",
     "/ui/nodes/<node_id>/live": "whole",
     "/ui/heartbeats": "whole",
-    "/ui/heartbeats/live": "whole",
+    "/ui/live/heartbeats": "whole",
     "/ui/new-heartbeat": "whole",
     "/ui/heartbeats/<string:name>": "whole",
     "/ui/heartbeats/<string:name>/live": "whole",

@@ -167,6 +167,23 @@ class TestSession:
         assert guarded.ask("GET", "/ui", headers=fields).status == 200
         answer = guarded.ask("POST", "/ui/submit", b"url=no+url", fields)
         check_problem(answer, 403, "needs a key with the role write")
+        page = guarded.ask("GET", "/ui/submit", headers=fields)
+        assert page.status == 403
+        assert b"needs a key with the role write" in page.body
+        assert b'action="/ui/submit"' not in page.body
+
+    @pytest.mark.parametrize("path", ["/ui/submit", "/ui/many/cancel?queue=x", "/ui/tasks/x/retry"])
+    def test_a_browser_gets_a_page_if_its_form_is_rejected(self, guarded, path):
+        """Programs get a problem."""
+        html = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+        fields = {**cookie_of(sign_in(guarded, "read")), **own(guarded), **FORM}
+        page = guarded.ask("POST", path, b"url=no+url", fields | html)
+        assert page.status == 403
+        assert page.header("content-type").startswith("text/html")
+        assert b"needs a key with the role write" in page.body
+        check_problem(guarded.ask("POST", path, b"", fields), 403, "role write")
+        foreign = fields | html | {"origin": "http://evil.example", "sec-fetch-site": "cross-site"}
+        assert guarded.ask("POST", path, b"url=no+url", foreign).status == 403
 
     def test_configured_origins_cannot_use_it(self):
         """They may ask the API, by a key."""

@@ -28,6 +28,8 @@ from taskflow.store.base.store import TaskStore
 
 ALERTS_PAGE: Final = f"{PATH}/alerts"
 _NUMBERS: Final = (*THRESHOLDS, "every_seconds")
+_SILENCE_HOURS: Final = ("1", "4", "24", "168")
+_END: Final = "end"
 _FLAGS: Final = ("notify_recovery", "paused")
 _HINTS: Final = {
     "queue": "Only this queue; empty for all",
@@ -80,6 +82,7 @@ def add_routes(
         form = await read_form(await read_body())
         try:
             name = new_alert_name_of(form.get("alert", "").strip())
+            await _check_is_new(store, name)
             await _put(store, reading_of(name), form)
         except Unprocessable as error:
             return await _list(store, form, error)
@@ -111,8 +114,7 @@ def add_routes(
     async def silence_alert(name: str) -> Response:
         require_all_queues()
         form = await read_form(await read_body())
-        hours = form.get("hours", "")
-        seconds = 3600.0 * int(hours) if hours in ("1", "4", "24", "168") else None
+        seconds = _silence_of(form.get("hours", ""))
         with store_timeout():
             found_alert(
                 await store.alerts.silence(alert_name_of(name), seconds, by=actor_of_request())
@@ -127,6 +129,31 @@ def add_routes(
             deleted = await store.alerts.delete(alert_name_of(name), by=actor_of_request())
         found_alert(deleted or None)
         return redirect_to(ALERTS_PAGE)
+
+
+def _silence_of(hours: str) -> float | None:
+    """Return for how many seconds an alert is silenced; ``None`` ends it.
+
+    Raises:
+        Unprocessable: It is none of the choices of the form.
+    """
+    if hours == _END:
+        return None
+    if hours not in _SILENCE_HOURS:
+        raise Unprocessable(f"hours must be {', '.join(_SILENCE_HOURS)} or {_END}")
+    return 3600.0 * int(hours)
+
+
+async def _check_is_new(store: TaskStore, name: str) -> None:
+    """Reject the name of another alert, which the form would replace.
+
+    Raises:
+        Unprocessable: There is an alert with this name.
+    """
+    with store_timeout():
+        if await store.alerts.get(name) is not None:
+            detail = "an alert with this name exists"
+            raise Unprocessable(detail, errors=[FieldError("#/alert", detail)])
 
 
 async def _put(store: TaskStore, reading: AlertReading, form: Mapping[str, str]) -> None:

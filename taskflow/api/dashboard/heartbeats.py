@@ -16,7 +16,7 @@ from taskflow.api.access.request_caller import actor_of_request, require_all_que
 from taskflow.api.access.sessions import PATH
 from taskflow.api.dashboard.forms import read_form
 from taskflow.api.dashboard.live_region import refreshed
-from taskflow.api.dashboard.pages import page, redirect_to, viewer
+from taskflow.api.dashboard.pages import page, redirect_to, require_writer, viewer
 from taskflow.api.heartbeats import history_of
 from taskflow.api.live.feed import Feed
 from taskflow.api.ping_urls import PingUrls
@@ -77,7 +77,7 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed, public_url: str 
         context = await _list_context(monitors, dict(request.args.lists()))
         return await page("heartbeats.html", **context)
 
-    @routes.get(f"{HEARTBEATS_PAGE}/live")
+    @routes.get(f"{PATH}/live/heartbeats")
     async def heartbeats_live() -> Response:
         require_all_queues()
         user, query = viewer(), dict(request.args.lists())
@@ -119,6 +119,7 @@ def _add_forms(routes: Blueprint, monitors: HeartbeatMonitorStore) -> None:
     @routes.get(NEW_PAGE)
     async def new_heartbeat() -> Response:
         require_all_queues()
+        require_writer()
         return await _form_page({"grace_seconds": "5 min", "timezone": "UTC"}, is_new=True)
 
     @routes.post(NEW_PAGE)
@@ -138,6 +139,7 @@ def _add_forms(routes: Blueprint, monitors: HeartbeatMonitorStore) -> None:
     @routes.get(f"{HEARTBEATS_PAGE}/<string:name>/edit")
     async def edit_heartbeat(name: str) -> Response:
         require_all_queues()
+        require_writer()
         observed = await _observed(monitors, name)
         return await _form_page(_form_of(observed.monitor.definition), is_new=False)
 

@@ -16,6 +16,7 @@ from taskflow.api.access.request_caller import (
 )
 from taskflow.api.access.sessions import PATH
 from taskflow.api.bulk_actions import BulkAction, BulkResult, bulk_actions_of, run_bulk_action
+from taskflow.api.dashboard.forms import read_form
 from taskflow.api.dashboard.live_region import refreshed
 from taskflow.api.dashboard.pages import page, viewer
 from taskflow.api.dashboard.task_columns import (
@@ -32,7 +33,7 @@ from taskflow.api.live.feed import Feed
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body
 from taskflow.model.errors import TaskNotFound, Unprocessable
-from taskflow.model.filter import PageOrder, tag_text
+from taskflow.model.filter import PageOrder, TaskFilter, tag_text
 from taskflow.model.outcome import ErrorType
 from taskflow.model.task import Task
 from taskflow.model.time_text import time_of
@@ -114,7 +115,7 @@ def add_routes(routes: Blueprint, store: TaskStore, feed: Feed) -> None:
 
     @routes.post(f"{PATH}/many/<string:name>")
     async def do_many(name: str) -> Response:
-        await read_body()
+        _check_is_meant(await read_form(await read_body()))
         result = await _run(store_of_request(store), name, is_dry_run=False)
         return await page("many.html", **_bulk_context(name), result=result)
 
@@ -250,6 +251,24 @@ def _action_of(actions: Mapping[str, BulkAction], name: str) -> BulkAction:
     if name not in actions:
         raise TaskNotFound("there is no action with this name")
     return actions[name]
+
+
+def _check_is_meant(form: Mapping[str, str]) -> None:
+    """Reject an action on all tasks whose filter was lost rather than left out.
+
+    Args:
+        form: The form of the confirmation, which has ``all=1`` if it was shown without a filter.
+
+    Raises:
+        Unprocessable: A filter is empty, or there is none and the form does not say so.
+    """
+    if empty := [name for name, text in request.args.items(multi=True) if not text.strip()]:
+        raise Unprocessable(f"{', '.join(empty)} must not be empty; no task was changed")
+    wanted = _page_request(_filters(given_parameters())).filter
+    if wanted == TaskFilter() and form.get("all") != "1":
+        raise Unprocessable(
+            "there is no filter, and the form does not say all=1; no task was changed"
+        )
 
 
 def _bulk_context(name: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from taskflow.api.dashboard import formatting
 from taskflow.api.dashboard.navigation import Viewer, navigation
 from taskflow.api.dashboard.series import SPANS
 from taskflow.checkpoints import Checkpoints
+from taskflow.model.errors import Forbidden
 from taskflow.model.filter import tag_text
 from taskflow.model.task import Task
 from taskflow.store.base.partial_reads import missing_parts
@@ -106,6 +107,16 @@ def viewer() -> Viewer:
         may_administer=role is Role.ADMIN and caller.scope is None,
         has_whole_view=role is not None and caller.scope is None,
     )
+
+
+def require_writer() -> None:
+    """Reject a viewer who could not send the form of a page.
+
+    Raises:
+        Forbidden: The role of their key is insufficient.
+    """
+    if not viewer().may_write:
+        raise Forbidden(f"this form needs a key with the role {Role.WRITE}", scope=str(Role.WRITE))
 
 
 def environment() -> Environment:

@@ -18,7 +18,7 @@ from taskflow.api.dashboard.forms import (
     read_form,
     unmasked,
 )
-from taskflow.api.dashboard.pages import page, redirect_to
+from taskflow.api.dashboard.pages import page, redirect_to, require_writer
 from taskflow.api.problems import store_timeout
 from taskflow.api.reading.bodies import read_body
 from taskflow.api.reading.paths import task_id_of
@@ -39,6 +39,7 @@ def add_routes(
 
     @routes.get(f"{PATH}/submit")
     async def form() -> Response:
+        require_writer()
         filled: dict[str, str] = {}
         errors: dict[str, str] = {}
         if task_id := request.args.get("from"):
