@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from tests.chaos.scene import PROGRESS_SECONDS
 from tests.service.processes import wait_until
 
@@ -28,6 +30,7 @@ def test_postgresql_crashes_and_restarts(scene):
     assert not load.reasons["TimeoutError"], "clients were left without an answer"
 
 
+@pytest.mark.long
 def test_connections_are_cut_all_the_time(scene):
     """Whatever call a lost connection hits, it is made good."""
     with scene.under_load() as load, scene.look() as tasks:

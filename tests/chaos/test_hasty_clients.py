@@ -6,6 +6,8 @@ import contextlib
 import socket
 import struct
 
+import pytest
+
 RESET = struct.pack("ii", 1, 0)  # closing sends a reset
 
 
@@ -22,6 +24,7 @@ def post_and_leave(scene, load) -> None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
 
+@pytest.mark.long
 def test_clients_hang_up_at_once(scene):
     """Either there is no task, or it runs to its end like any other."""
     left = 0

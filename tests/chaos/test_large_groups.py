@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.service.database import Tasks
 from tests.service.processes import wait_until
 
@@ -11,6 +13,7 @@ FINISHED = (
 )
 
 
+@pytest.mark.long
 def test_large_groups(scene):
     """Each completes once, when the last of its members has finished."""
     members = scene.shape.members

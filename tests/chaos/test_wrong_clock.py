@@ -38,6 +38,7 @@ def clock_of(node: Running) -> float:
     return dt.datetime.fromisoformat(node.log.split(maxsplit=1)[0]).timestamp()
 
 
+@pytest.mark.long
 def test_a_clock_is_an_hour_off(scene):
     """The node runs its share, and neither loses its lease nor rescues tasks of others."""
     assert 3000 < clock_of(scene.fleet[ODD]) - clock_of(scene.fleet[0]) < 4200

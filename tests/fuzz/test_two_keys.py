@@ -105,6 +105,7 @@ def cursor_of(task_id: str) -> str:
     return urlsafe_b64encode(uuid.UUID(task_id).bytes).decode().rstrip("=")
 
 
+@pytest.mark.long
 def test_nothing_of_another_client(services, length, tmp_path):
     """No answer tells whether the data of another client exists, and none of it changes."""
     both, _ = services

@@ -46,7 +46,12 @@ HARMLESS = {
     "exit_on_error": ["on"],
     "search_path": ["pg_temp, public", "public, pg_catalog", "information_schema, public"],
 }
-MATRIX = [(name, value) for name, values in HARMLESS.items() for value in values]
+# An ordinary run takes the first value of each setting.
+MATRIX = [
+    pytest.param(name, value, marks=pytest.mark.long if number else ())
+    for name, values in HARMLESS.items()
+    for number, value in enumerate(values)
+]
 SHORT = {
     "statement_timeout",
     "idle_session_timeout",
