@@ -14,6 +14,7 @@ from taskflow.model.errors import (
     GroupNotFound,
     HeartbeatNotFound,
     QueueNotFound,
+    RequestError,
     ScheduleNotFound,
     TaskNotFound,
     TopicNotFound,
@@ -74,9 +75,7 @@ def new_topic_name_of(text: str) -> str:
     Raises:
         Unprocessable: It is not a name.
     """
-    if not is_name(text):
-        raise Unprocessable(f"the name of a topic must be {NAME_RULE}")
-    return text
+    return _new_name(text, "a topic")
 
 
 def topic_name_of(text: str) -> str:
@@ -85,9 +84,7 @@ def topic_name_of(text: str) -> str:
     Raises:
         TopicNotFound: It is not a name, so no topic has it.
     """
-    if not is_name(text):
-        raise TopicNotFound(f"there is no topic with this name; a name is {NAME_RULE}")
-    return text
+    return _known_name(text, TopicNotFound, "topic")
 
 
 def new_endpoint_name_of(text: str) -> str:
@@ -96,9 +93,7 @@ def new_endpoint_name_of(text: str) -> str:
     Raises:
         Unprocessable: It is not a name.
     """
-    if not is_name(text):
-        raise Unprocessable(f"the name of an endpoint must be {NAME_RULE}")
-    return text
+    return _new_name(text, "an endpoint")
 
 
 def endpoint_name_of(text: str) -> str:
@@ -107,9 +102,7 @@ def endpoint_name_of(text: str) -> str:
     Raises:
         EndpointNotFound: It is not a name, so no endpoint has it.
     """
-    if not is_name(text):
-        raise EndpointNotFound(f"there is no endpoint with this name; a name is {NAME_RULE}")
-    return text
+    return _known_name(text, EndpointNotFound, "endpoint")
 
 
 def new_schedule_name_of(text: str) -> str:
@@ -118,9 +111,7 @@ def new_schedule_name_of(text: str) -> str:
     Raises:
         Unprocessable: It is not a name.
     """
-    if not is_name(text):
-        raise Unprocessable(f"the name of a schedule must be {NAME_RULE}")
-    return text
+    return _new_name(text, "a schedule")
 
 
 def schedule_name_of(text: str) -> str:
@@ -129,9 +120,7 @@ def schedule_name_of(text: str) -> str:
     Raises:
         ScheduleNotFound: It is not a name, so no schedule has it.
     """
-    if not is_name(text):
-        raise ScheduleNotFound(f"there is no schedule with this name; a name is {NAME_RULE}")
-    return text
+    return _known_name(text, ScheduleNotFound, "schedule")
 
 
 def new_heartbeat_name_of(text: str) -> str:
@@ -140,9 +129,7 @@ def new_heartbeat_name_of(text: str) -> str:
     Raises:
         Unprocessable: It is not a name.
     """
-    if not is_name(text):
-        raise Unprocessable(f"the name of a heartbeat must be {NAME_RULE}")
-    return text
+    return _new_name(text, "a heartbeat")
 
 
 def heartbeat_name_of(text: str) -> str:
@@ -151,9 +138,7 @@ def heartbeat_name_of(text: str) -> str:
     Raises:
         HeartbeatNotFound: It is not a name, so no heartbeat has it.
     """
-    if not is_name(text):
-        raise HeartbeatNotFound(f"there is no heartbeat with this name; a name is {NAME_RULE}")
-    return text
+    return _known_name(text, HeartbeatNotFound, "heartbeat")
 
 
 def new_credential_name_of(text: str) -> str:
@@ -162,9 +147,7 @@ def new_credential_name_of(text: str) -> str:
     Raises:
         Unprocessable: It is not a name.
     """
-    if not is_name(text):
-        raise Unprocessable(f"the name of a credential must be {NAME_RULE}")
-    return text
+    return _new_name(text, "a credential")
 
 
 def credential_name_of(text: str) -> str:
@@ -173,9 +156,7 @@ def credential_name_of(text: str) -> str:
     Raises:
         CredentialNotFound: It is not a name, so no credential has it.
     """
-    if not is_name(text):
-        raise CredentialNotFound(f"there is no credential with this name; a name is {NAME_RULE}")
-    return text
+    return _known_name(text, CredentialNotFound, "credential")
 
 
 def new_alert_name_of(text: str) -> str:
@@ -184,9 +165,7 @@ def new_alert_name_of(text: str) -> str:
     Raises:
         Unprocessable: It is not a name.
     """
-    if not is_name(text):
-        raise Unprocessable(f"the name of an alert must be {NAME_RULE}")
-    return text
+    return _new_name(text, "an alert")
 
 
 def alert_name_of(text: str) -> str:
@@ -195,6 +174,16 @@ def alert_name_of(text: str) -> str:
     Raises:
         AlertNotFound: It is not a name, so no alert has it.
     """
+    return _known_name(text, AlertNotFound, "alert")
+
+
+def _new_name(text: str, owner: str) -> str:
     if not is_name(text):
-        raise AlertNotFound(f"there is no alert with this name; a name is {NAME_RULE}")
+        raise Unprocessable(f"the name of {owner} must be {NAME_RULE}")
+    return text
+
+
+def _known_name(text: str, error: type[RequestError], owner: str) -> str:
+    if not is_name(text):
+        raise error(f"there is no {owner} with this name; a name is {NAME_RULE}")
     return text

@@ -130,68 +130,31 @@ _BOTH: Final = """
     SELECT * FROM hot UNION ALL SELECT * FROM cold ORDER BY id DESC LIMIT %(window)s
 """
 
-# Tables that have a row for each task, wherever it is.
-_BY_ORDER_KEY: Final = """
-    SELECT keyed.id, one.size_bytes, one.fits
+# By a table with the owners of tasks, wherever the tasks are; it has an index on both columns.
+_BY_OWNER: Final = """
+    SELECT owned.id, one.size_bytes, one.fits
     FROM (
-        SELECT o.task_id AS id FROM taskflow_ordered AS o
-        WHERE (o.order_key, o.task_id) < (%(order_key)s, %(before)s)
-          AND (o.order_key, o.task_id) >= (%(order_key)s, %(min_id)s)
-        ORDER BY o.order_key DESC, o.task_id DESC LIMIT %(window)s
-    ) AS keyed CROSS JOIN LATERAL (
+        SELECT o.<task> AS id FROM <table> AS o
+        WHERE (o.<owner>, o.<task>) < (%(<parameter>)s, %(before)s)
+          AND (o.<owner>, o.<task>) >= (%(<parameter>)s, %(min_id)s)
+        ORDER BY o.<owner> DESC, o.<task> DESC LIMIT %(window)s
+    ) AS owned CROSS JOIN LATERAL (
         SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_all_tasks AS t
-        WHERE t.id = keyed.id OFFSET 0
-    ) AS one
-"""
-_BY_GROUP: Final = """
-    SELECT grouped.id, one.size_bytes, one.fits
-    FROM (
-        SELECT m.task_id AS id FROM taskflow_group_members AS m
-        WHERE (m.group_id, m.task_id) < (%(group)s, %(before)s)
-          AND (m.group_id, m.task_id) >= (%(group)s, %(min_id)s)
-        ORDER BY m.group_id DESC, m.task_id DESC LIMIT %(window)s
-    ) AS grouped CROSS JOIN LATERAL (
-        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_all_tasks AS t
-        WHERE t.id = grouped.id OFFSET 0
-    ) AS one
-"""
-_BY_ENDPOINT: Final = """
-    SELECT delivered.id, one.size_bytes, one.fits
-    FROM (
-        SELECT d.task_id AS id FROM taskflow_deliveries AS d
-        WHERE (d.endpoint_id, d.task_id) < (%(endpoint)s, %(before)s)
-          AND (d.endpoint_id, d.task_id) >= (%(endpoint)s, %(min_id)s)
-        ORDER BY d.endpoint_id DESC, d.task_id DESC LIMIT %(window)s
-    ) AS delivered CROSS JOIN LATERAL (
-        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_all_tasks AS t
-        WHERE t.id = delivered.id OFFSET 0
-    ) AS one
-"""
-_BY_PARENT: Final = """
-    SELECT linked.id, one.size_bytes, one.fits
-    FROM (
-        SELECT e.child_id AS id FROM taskflow_edges AS e
-        WHERE (e.parent_id, e.child_id) < (%(parent)s, %(before)s)
-          AND (e.parent_id, e.child_id) >= (%(parent)s, %(min_id)s)
-        ORDER BY e.parent_id DESC, e.child_id DESC LIMIT %(window)s
-    ) AS linked CROSS JOIN LATERAL (
-        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_all_tasks AS t
-        WHERE t.id = linked.id OFFSET 0
+        WHERE t.id = owned.id OFFSET 0
     ) AS one
 """
 
-_BY_FAILURE: Final = """
-    SELECT failed.id, one.size_bytes, one.fits
-    FROM (
-        SELECT f.task_id AS id FROM taskflow_failed_tasks AS f
-        WHERE (f.failure_id, f.task_id) < (%(failure)s, %(before)s)
-          AND (f.failure_id, f.task_id) >= (%(failure)s, %(min_id)s)
-        ORDER BY f.failure_id DESC, f.task_id DESC LIMIT %(window)s
-    ) AS failed CROSS JOIN LATERAL (
-        SELECT t.size_bytes, ({conditions}) AS fits FROM taskflow_all_tasks AS t
-        WHERE t.id = failed.id OFFSET 0
-    ) AS one
-"""
+
+def _by_owner(table: str, owner: str, parameter: str, task: str = "task_id") -> str:
+    names = {"table": table, "owner": owner, "parameter": parameter, "task": task}
+    return re.sub("<([a-z]+)>", lambda found: names[found[1]], _BY_OWNER)
+
+
+_BY_ORDER_KEY: Final = _by_owner("taskflow_ordered", "order_key", "order_key")
+_BY_GROUP: Final = _by_owner("taskflow_group_members", "group_id", "group")
+_BY_ENDPOINT: Final = _by_owner("taskflow_deliveries", "endpoint_id", "endpoint")
+_BY_PARENT: Final = _by_owner("taskflow_edges", "parent_id", "parent", task="child_id")
+_BY_FAILURE: Final = _by_owner("taskflow_failed_tasks", "failure_id", "failure")
 
 # Queue by queue: then the cost of a page, its length and the id where it ends depend on no task of
 # another queue. The index has all queues that a scope can have. Each queue gets an equal share of
